@@ -1,0 +1,586 @@
+"""A study's configuration: the schema (dataclasses) and :func:`load_config`, schema <- YAML <- command line.
+
+Every value is checked before anything is loaded or written. Knows no model, network or image; file formats of the
+configuration are in ``config_text.py``, seeds as text in ``seed_list.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from seedml.config_text import parse_yaml, read_yaml, split_override
+from seedml.errors import UserError, unknown_name
+from seedml.seed_list import check_distinct_noise, check_seed, format_seeds, parse_seeds
+
+SPLITS = ("train", "val", "test")
+DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
+DTYPES = ("float32", "float16", "bfloat16")
+BUNDLED = "bundled:"
+"""Prefix of a model path that names a model inside the package."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _need(condition: bool, key: str, given: object, legal: str, remedy: str | None = None) -> None:
+    """Refuse a value; the line names the key, the value, what is legal and the remedy."""
+    if not condition:
+        raise UserError(f"{key} has no legal value", given=given, legal=legal,
+                        remedy=remedy or f"set {key}=… to one of these")  # fmt: skip
+
+
+def _need_whole(key: str, value: int | None, low: int, high: int = 1_000_000_000) -> None:
+    _need(value is None or low <= value <= high, key, value, f"a whole number from {low} to {high}")
+
+
+def _need_finite(key: str, value: float | None, low: float = 0.0, high: float = 1e6) -> None:
+    legal = f"a number from {low:g} to {high:g}" if high < 1e6 else f"a number, {low:g} or more"
+    _need(value is None or (math.isfinite(value) and low <= value <= high), key, value, legal)
+
+
+def _need_one_of(key: str, value: str | None, known: Iterable[str]) -> None:
+    if value is not None and value not in known:
+        raise unknown_name(f"value of {key}", value, known)
+
+
+def _need_size(key: str, value: int | None) -> None:
+    _need(value is None or (8 <= value <= 8192 and value % 8 == 0), key, value,
+          "pixels, 8 to 8192, a multiple of 8, or null (the model's own)")  # fmt: skip
+
+
+@dataclass
+class ModelConfig:
+    """A text-to-image model: any folder or hub id that diffusers' auto classes load."""
+
+    name: str = ""
+    """Short name for tables and reports; the last part of ``path`` where empty."""
+    path: str = f"{BUNDLED}seedling"
+    """A local folder, a hub id, or ``bundled:<name>`` for a model inside the package."""
+    revision: str | None = None
+    """Hub revision (branch, tag or commit); null = the newest."""
+    variant: str | None = None
+    """Weight file variant such as ``fp16``; null = none."""
+    dtype: str = "float32"
+    """Weights and arithmetic: float32, float16 or bfloat16."""
+    height: int | None = None
+    """Image height in pixels, a multiple of 8; null = the model's own."""
+    width: int | None = None
+    """Image width in pixels, a multiple of 8; null = the model's own."""
+    steps: int = 50
+    """Sampling steps, 1 or more."""
+    guidance_scale: float = 7.5
+    """Classifier-free guidance, 0 or more; up to 1 means none."""
+    scheduler: str | None = None
+    """A diffusers scheduler class such as DDIMScheduler; null = the one in the model's folder."""
+    scheduler_options: dict[str, Any] = field(default_factory=dict)
+    """Options for that scheduler that replace those in the model's folder, such as ``timestep_spacing: trailing``."""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.path.rstrip("/").split("/")[-1].removeprefix(BUNDLED)
+        _need(bool(self.path.strip()), "model.path", self.path, "a folder, a hub id, or bundled:seedling")
+        _need_one_of("model.dtype", self.dtype, DTYPES)
+        _need_size("model.height", self.height)
+        _need_size("model.width", self.width)
+        _need_whole("model.steps", self.steps, 1, 10_000)
+        _need_finite("model.guidance_scale", self.guidance_scale)
+        _need_scheduler("model.scheduler", self.scheduler)
+
+
+def _need_scheduler(key: str, name: str | None) -> None:
+    _need(name is None or bool(re.fullmatch(r"[A-Za-z]\w*Scheduler", name)), key, name,
+          "a diffusers scheduler class, such as DDIMScheduler, or null")  # fmt: skip
+
+
+@dataclass
+class PromptsConfig:
+    """Which prompts, and how they are divided."""
+
+    set: str | None = None
+    """``scenes``: the 600 captions of the bundled model. The default where no ``file`` is given."""
+    file: str | None = None
+    """Prompts of your own, instead of ``set``: .txt (one a line), .csv or .parquet (column ``prompt``)."""
+    limit: int | None = None
+    """Use only the first so many prompts; null = all."""
+    splits: dict[str, Any] = field(default_factory=dict)
+    """Prompts in train, val and test: counts (whole numbers) or shares (0 to 1, together at most 1).
+
+    ``train`` and ``val`` select seeds and fit the classifier, ``test`` confirms. Default: 0.7, 0.1, 0.2.
+    """
+
+    def __post_init__(self) -> None:
+        self.set = None if self.file else self.set or "scenes"
+        _need_one_of("prompts.set", self.set, ("scenes",))
+        _need_whole("prompts.limit", self.limit, 1)
+        self.splits = dict(self.splits) or dict(DEFAULT_SPLITS)
+        for name, value in self.splits.items():
+            _need_one_of("prompts.splits", name, SPLITS)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            legal = "a count, or a share from 0 to 1"
+            _need(is_number and 0 <= value < math.inf, f"prompts.splits.{name}", value, legal)
+        self.splits = {name: self.splits[name] for name in SPLITS if self.splits.get(name)}
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        kinds = {type(value) for value in self.splits.values()}
+        legal = "whole numbers (counts) or shares such as 0.7, 0.1, 0.2 (together at most 1)"
+        _need(len(kinds) == 1, "prompts.splits", self.splits, legal, "give all splits as counts or all as shares")
+        if float in kinds:
+            _need(sum(self.splits.values()) <= 1 + 1e-9, "prompts.splits", self.splits, legal, "lower the shares")
+
+
+@dataclass
+class SamplerConfig:
+    """How images are sampled. A null takes the model's own value (``model.…``)."""
+
+    steps: int | None = None
+    """Sampling steps, 1 or more."""
+    guidance_scale: float | None = None
+    """Classifier-free guidance, 0 or more; up to 1 means none."""
+    scheduler: str | None = None
+    """A diffusers scheduler class such as DDIMScheduler."""
+    batch_size: int = 32
+    """Images in one forward pass. Its value changes pixels by rounding only (about 1 of 255 levels)."""
+    dtype: str | None = None
+    """Weights and arithmetic: float32, float16 or bfloat16. Noise is always drawn in float32."""
+
+    def __post_init__(self) -> None:
+        _need_whole("sampler.steps", self.steps, 1, 10_000)
+        _need_finite("sampler.guidance_scale", self.guidance_scale)
+        _need_scheduler("sampler.scheduler", self.scheduler)
+        _need_whole("sampler.batch_size", self.batch_size, 1, 65_536)
+        _need_one_of("sampler.dtype", self.dtype, DTYPES)
+
+
+@dataclass
+class NoiseConfig:
+    """Where an image's noise comes from (DESIGN section 6)."""
+
+    generator_device: str = "cpu"
+    """``cpu`` (the same on every machine) or ``cuda`` (to replicate images whose noise was drawn on a GPU)."""
+    initial_seed: int | None = None
+    """Draw the initial noise of all images from this seed; null = each image from its own seed."""
+    step_seed: int | None = None
+    """Draw the noise added while sampling from this seed; null = each image from its own seed."""
+
+    def __post_init__(self) -> None:
+        _need_one_of("noise.generator_device", self.generator_device, ("cpu", "cuda"))
+        for key in ("initial_seed", "step_seed"):
+            if getattr(self, key) is not None:
+                check_seed(getattr(self, key), f"noise.{key}")
+
+
+@dataclass
+class ShardsConfig:
+    """Where and how images are kept."""
+
+    root: str = "shards"
+    """Folder that holds ``<name>/``."""
+    format: str = "png"
+    """png (lossless), webp or jpg."""
+    tile_seeds: int | None = None
+    """Seeds in one tile (one tile = one tar); null = chosen for ``target_images``."""
+    tile_prompts: int | None = None
+    """Prompts in one tile; null = chosen for ``target_images``."""
+    target_images: int = 1000
+    """About how many images one tar should hold."""
+
+    def __post_init__(self) -> None:
+        _need_one_of("shards.format", self.format, ("png", "webp", "jpg"))
+        _need_whole("shards.tile_seeds", self.tile_seeds, 1)
+        _need_whole("shards.tile_prompts", self.tile_prompts, 1)
+        _need_whole("shards.target_images", self.target_images, 1)
+
+
+@dataclass
+class RunsConfig:
+    """Where results are kept."""
+
+    root: str = "runs"
+    """Folder that holds ``<name>/``."""
+
+
+@dataclass
+class MeasureConfig:
+    """What is measured on every image."""
+
+    features: str = "bundled"
+    """The feature network, for FID."""
+    attributes: list[str] = field(
+        default_factory=lambda: ["grayscale", "border", "sky", "location", "size", "agreement", "lettering"]
+    )
+    """The readable numbers, one file each in ``seedml/attributes/``."""
+    batch_size: int = 64
+    """Images in one forward pass."""
+
+    def __post_init__(self) -> None:
+        _need_whole("measure.batch_size", self.batch_size, 1, 65_536)
+        twice = sorted({name for name in self.attributes if self.attributes.count(name) > 1})
+        _need(not twice, "measure.attributes", twice, "every attribute once", "leave the repetitions out")
+
+
+@dataclass
+class ReferenceConfig:
+    """The images that per-seed FID compares with."""
+
+    set: str = "scenes"
+    """``scenes``: rendered scenes of the study's own captions."""
+    images_per_prompt: int = 64
+    """Reference images of each prompt."""
+
+    def __post_init__(self) -> None:
+        _need_one_of("reference.set", self.set, ("scenes",))
+        _need_whole("reference.images_per_prompt", self.images_per_prompt, 1)
+
+
+@dataclass
+class StatisticsConfig:
+    """Intervals and tests."""
+
+    blocks: int = 16
+    """Blocks of prompts in the jackknife of FID."""
+    permutations: int = 200
+    """Permutations of seed labels within each prompt; the smallest p-value is 1 / (permutations + 1)."""
+    bootstrap: int = 1000
+    """Resamples of prompts."""
+    confidence: float = 0.95
+    """Coverage of the intervals, between 0 and 1."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+    def __post_init__(self) -> None:
+        _need_whole("statistics.blocks", self.blocks, 2)
+        _need_whole("statistics.permutations", self.permutations, 1)
+        _need_whole("statistics.bootstrap", self.bootstrap, 1)
+        _need(0 < self.confidence < 1, "statistics.confidence", self.confidence, "a share between 0 and 1")
+        check_seed(self.seed, "statistics.seed")
+
+
+@dataclass
+class ClassifierConfig:
+    """Which seed made this image? A torchvision network over all seeds of the study."""
+
+    architecture: str = "resnet18"
+    """A torchvision classification model."""
+    image_size: int = 64
+    """Side in pixels that images are reduced to."""
+    epochs: int = 8
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images in one step."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of the schedule."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes, 0 to 1."""
+    shuffled_control: bool = True
+    """Also train on shuffled labels: its accuracy must be that of chance."""
+    control_epochs: int = 2
+    """Passes of that control."""
+    seed: int = 0
+    """Seed of initial weights and order of images."""
+    num_workers: int = 0
+    """Processes that read images; 0 = the main process."""
+
+    def __post_init__(self) -> None:
+        _need_whole("classifier.image_size", self.image_size, 16, 4096)
+        for key in ("epochs", "batch_size", "control_epochs"):
+            _need_whole(f"classifier.{key}", getattr(self, key), 1)
+        _need(0 < self.learning_rate < 100, "classifier.learning_rate", self.learning_rate, "a number above 0")
+        _need_finite("classifier.weight_decay", self.weight_decay)
+        _need(0 <= self.label_smoothing < 1, "classifier.label_smoothing", self.label_smoothing, "0 or more, below 1")
+        check_seed(self.seed, "classifier.seed")
+        _need_whole("classifier.num_workers", self.num_workers, 0, 1024)
+
+
+@dataclass
+class SelectionConfig:
+    """How many seeds are chosen. A study with few seeds gives fewer."""
+
+    golden: int = 5
+    """Best seeds, at most."""
+    inferior: int = 5
+    """Worst seeds, at most."""
+    diverse: int = 8
+    """Seeds that differ most from each other, at most."""
+
+    def __post_init__(self) -> None:
+        for key in ("golden", "inferior", "diverse"):
+            _need_whole(f"selection.{key}", getattr(self, key), 1)
+
+
+@dataclass
+class TrainerConfig:
+    """Handed to Lightning's Trainer."""
+
+    accelerator: str = "auto"
+    """auto, cpu, gpu, cuda, mps, tpu."""
+    devices: int | str = 1
+    """How many devices, ``auto``, or a list in quotes such as ``'0,2'``; -1 = all."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: str = "auto"
+    """Lightning's strategy, such as auto or ddp."""
+    precision: str = "32-true"
+    """Arithmetic of training (sampling has ``sampler.dtype``)."""
+    threads: int | None = None
+    """CPU threads of torch; null = torch's own choice."""
+
+    def __post_init__(self) -> None:
+        _need_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
+        self.devices = int(self.devices) if re.fullmatch(r"-?\d+", str(self.devices)) else self.devices
+        _need(self.devices == "auto" or (isinstance(self.devices, int) and (self.devices == -1 or self.devices > 0))
+              or bool(re.fullmatch(r"\d+(,\d+)*", str(self.devices))),
+              "trainer.devices", self.devices, "a count, auto, -1 (all), or '0,2'")  # fmt: skip
+        _need_whole("trainer.num_nodes", self.num_nodes, 1)
+        _need_one_of("trainer.precision", self.precision, (
+            "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64"))  # fmt: skip
+        _need_whole("trainer.threads", self.threads, 1, 4096)
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases."""
+
+    mode: str = "auto"
+    """auto (online where there is an API key, else offline), online, offline or disabled."""
+    project: str = "seedml"
+    """Project."""
+    entity: str | None = None
+    """User or team; null = the account's default."""
+    group: str | None = None
+    """Group of the study's runs; null = the study's name."""
+
+    def __post_init__(self) -> None:
+        _need_one_of("tracking.mode", self.mode, ("auto", "online", "offline", "disabled"))
+
+
+@dataclass
+class StudyConfig:
+    """One study: seeds × prompts of one model, and what is asked of the images."""
+
+    name: str = "study"
+    """Name of the study's folders: letters, digits, ``.``, ``_``, ``-``. The file's name where not given."""
+    seeds: Any = "0:64"
+    """``0:64`` (0 to 63), ``[3, 7, 469]``, or both joined by commas in quotes; 0 to 2^63-1, every seed once."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """A name in ``configs/models/``, or a mapping."""
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    shards: ShardsConfig = field(default_factory=ShardsConfig)
+    runs: RunsConfig = field(default_factory=RunsConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    dry_run: bool = False
+    """Print the plan and touch nothing."""
+    retry_failed: bool = False
+    """Make the images again that failed."""
+    repair: bool = False
+    """Make damaged and missing shards again."""
+
+    def __post_init__(self) -> None:
+        _need(bool(_SAFE_NAME.fullmatch(self.name)), "name", self.name,
+              "up to 100 letters, digits, '.', '_', '-', a letter or digit first", "choose another name=…")  # fmt: skip
+        seeds = parse_seeds(self.seeds)
+        if self.noise.generator_device == "cpu":
+            check_distinct_noise(seeds)
+        self.seeds = format_seeds(seeds)
+        for key in ("steps", "guidance_scale", "scheduler", "dtype"):
+            if getattr(self.sampler, key) is None:
+                setattr(self.sampler, key, getattr(self.model, key))
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, ascending."""
+        return parse_seeds(self.seeds)
+
+    @property
+    def shard_dir(self) -> Path:
+        """Where the study's images are: ``<shards.root>/<name>``."""
+        return Path(self.shards.root) / self.name
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the study's results are: ``<runs.root>/<name>``."""
+        return Path(self.runs.root) / self.name
+
+
+def resolved(config: StudyConfig) -> dict[str, Any]:
+    """The whole configuration as plain Python values that JSON, W&B and a Lightning checkpoint can hold."""
+    return asdict(config)
+
+
+def config_folders() -> list[Path]:
+    """Where configurations are looked up by name: ./configs, the checkout's, the installed package's."""
+    package = Path(__file__).resolve().parent
+    checkout = [package.parent / "configs"] if (package.parent / "pyproject.toml").is_file() else []
+    return [folder for folder in (Path("configs"), *checkout, package / "configs") if folder.is_dir()]
+
+
+def _find(kind: str, name_or_path: str, sub_folder: str) -> Path:
+    """The file of a configuration given by name (in ``configs/<sub_folder>``) or by path."""
+    given = Path(name_or_path).expanduser()
+    if given.suffix in (".yaml", ".yml") or given.name != name_or_path:
+        if not given.is_file():
+            raise UserError(f"there is no {kind} {name_or_path}", given=name_or_path,
+                            legal="a name in configs/ or the path of a YAML file",
+                            remedy=f"check the path, or name one of {', '.join(_names(sub_folder))}")  # fmt: skip
+        return given
+    found = [folder / sub_folder / f"{name_or_path}.yaml" for folder in config_folders()]
+    existing = next((path for path in found if path.is_file()), None)
+    if existing is None:
+        raise unknown_name(kind, name_or_path, _names(sub_folder))
+    return existing
+
+
+def _names(sub_folder: str) -> list[str]:
+    return sorted({path.stem for folder in config_folders() for path in (folder / sub_folder).glob("*.yaml")})
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> StudyConfig:
+    """The study's configuration: schema <- YAML file <- command line.
+
+    Args:
+        name_or_path: a name in ``configs/``, or the path of a YAML file.
+        overrides: words ``key=value``, the later one counts; ``model=sd2`` takes another model whole.
+
+    Raises:
+        UserError: an unknown name or key (with the nearest match), a bad type, a value out of range, no valid YAML.
+
+    """
+    path = _find("configuration", name_or_path, "")
+    raw = {"name": path.stem, **read_yaml(path)}
+    raw["model"] = _model(raw.get("model"))
+    _check_keys(raw, StudyConfig, "")
+    _find_beside(raw, path.parent)
+    for word in overrides:
+        key, text = split_override(word)
+        value = _parse(key, text, _type_of(key))
+        _set(raw, key, _model(value) if key == "model" else value)
+        _check_keys(raw, StudyConfig, "")
+    return _build(raw)
+
+
+def _model(value: object) -> dict[str, Any]:
+    """The mapping behind ``model``: a name in ``configs/models/``, a path of a YAML file, or a mapping."""
+    if value is None or isinstance(value, str):
+        path = _find("model", value or "seedling", "models")
+        value = {"name": path.stem, **read_yaml(path)}
+    if not isinstance(value, dict) or not value.get("path"):
+        raise UserError("model.path is missing", given=value, legal="a folder, a hub id, or bundled:seedling",
+                        remedy="name a model of configs/models/, or give model.path")  # fmt: skip
+    return dict(value)
+
+
+def _find_beside(raw: Mapping[str, Any], folder: Path) -> None:
+    """Let ``prompts.file`` in a YAML file be relative to that file, where the current folder has no such file."""
+    prompts = raw.get("prompts")
+    given = prompts.get("file") if isinstance(prompts, dict) else None
+    if isinstance(given, str) and not Path(given).exists() and (folder / given).is_file():
+        prompts["file"] = str(folder / given)  # type: ignore[index]
+
+
+def _parse(key: str, text: str, hint: Any) -> Any:
+    """The value of ``key=text``. Text stays as it is where the schema wants text; the rest is read as YAML."""
+    kinds = typing.get_args(hint) or (hint,)
+    if str in kinds or key in ("seeds", "model"):
+        if types.NoneType in kinds and text in ("", "null", "~"):
+            return None
+        if key != "model" or not text.startswith("{"):
+            return text
+    return parse_yaml(text, f"the value of {key}")
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        if raw.get(section) is None:
+            raw[section] = {}
+        raw = raw[section]
+    raw[last] = value
+
+
+def _hints(schema: type) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
+
+
+def _type_of(key: str) -> Any:
+    """The type of a dotted key in the schema; ``Any`` inside a free mapping."""
+    schema: Any = StudyConfig
+    done = ""
+    for part in key.split("."):
+        if typing.get_origin(schema) is dict:
+            return Any
+        if not is_dataclass(schema):
+            raise UserError(f"{done.rstrip('.')} has no keys of its own", given=key, legal=f"{done.rstrip('.')}=…",
+                            remedy=f"set {done.rstrip('.')} itself")  # fmt: skip
+        known = _hints(typing.cast("type", schema))
+        if part not in known:
+            raise unknown_name("key", f"{done}{part}", [f"{done}{name}" for name in known])
+        schema = known[part]
+        done += f"{part}."
+    return schema
+
+
+def _check_keys(raw: Mapping[str, Any], schema: type, prefix: str) -> None:
+    """Refuse keys that the schema lacks, and values where it has a section."""
+    hints = _hints(schema)
+    for key, value in raw.items():
+        if key not in hints:
+            raise unknown_name("key", f"{prefix}{key}", [f"{prefix}{name}" for name in hints])
+        if is_dataclass(hints[key]) and value is not None:
+            if not isinstance(value, Mapping):
+                legal = ", ".join(f"{prefix}{key}.{name}" for name in _hints(hints[key]))
+                raise UserError(f"{prefix}{key} is a section", given=value, legal=legal,
+                                remedy=f"set one of its keys, such as {legal.split(',')[0]}=…")  # fmt: skip
+            _check_keys(value, hints[key], f"{prefix}{key}.")
+
+
+def _build(raw: Mapping[str, Any]) -> StudyConfig:
+    """Types by OmegaConf, then the checks of the dataclasses."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    given = {key: value for key, value in raw.items() if not (value is None and key != "seeds")}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), given)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise _explain(error, raw) from error
+    assert isinstance(config, StudyConfig)
+    return config
+
+
+def _explain(error: Exception, raw: Mapping[str, Any]) -> UserError:
+    """An OmegaConf error in one line: key, value given, legal values, remedy."""
+    key = str(getattr(error, "full_key", None) or "configuration")
+    reason = str(error).splitlines()[0]
+    value: Any = raw
+    for part in re.split(r"[.\[\]]+", key.rstrip("]")):
+        value = value.get(part) if isinstance(value, Mapping) else value
+    if value is raw:
+        return UserError(f"the configuration cannot be read: {reason}", remedy="check the values of that kind")
+    name = key.partition("[")[0]
+    return UserError(
+        f"{name}: {reason}", given=value, legal=_legal(_type_of(name)), remedy=f"set {name}=… to such a value"
+    )
+
+
+def _legal(hint: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    origin = {list: "a list such as [a,b]", dict: "a mapping such as {a: 1}"}
+    return " or ".join(words.get(kind) or origin.get(typing.get_origin(kind), "a value") for kind in kinds)  # type: ignore[arg-type]
