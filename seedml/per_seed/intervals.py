@@ -1,0 +1,132 @@
+"""Intervals from resampling prompts.
+
+Prompts are what a study samples; seeds are what it compares. Every seed sees the same prompts, so prompts are resampled
+jointly for all seeds, and differences between seeds are paired. Does not know what the numbers measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from seedml.per_seed.balance import Floats, Ints
+
+
+class Interval(NamedTuple):
+    """Estimates with confidence limits; arrays of one shape."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+class Jackknife(NamedTuple):
+    """What the delete-a-block jackknife says of estimates of shape ``…``.
+
+    Attributes:
+        value: the estimate from all blocks, as given: with its bias.
+        corrected: the estimate with its bias of order 1/n removed.
+        error: standard error of ``value``.
+        freedom: degrees of freedom of ``error``: blocks − 1.
+
+    """
+
+    value: Floats
+    corrected: Floats
+    error: Floats
+    freedom: int
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Student-t limits around ``value``: they cover the expectation of ``value`` *at this n*, bias included."""
+        reach = stats.t.ppf(0.5 + confidence / 2, self.freedom) * self.error
+        return Interval(self.value, self.value - reach, self.value + reach)
+
+    def p_value(self) -> Floats:
+        """Two-sided Student-t test that the expectation is 0; 1 where value and error are both 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.abs(self.value) / self.error
+        return np.where(np.isnan(t), 1.0, 2 * stats.t.sf(t, self.freedom))
+
+
+def block_jackknife(value: ArrayLike, deleted: ArrayLike, sizes: Ints) -> Jackknife:
+    """Delete-a-block jackknife with blocks of any sizes (Busing, Meijer & van der Leeden 1999, Stat. Comput. 9).
+
+        h_j = n / m_j,   pseudo-value  θ̃_j = h_j θ − (h_j − 1) θ_(−j)
+        θ_J = B θ − Σ (1 − m_j/n) θ_(−j),   var = 1/B Σ (θ̃_j − θ_J)² / (h_j − 1)
+
+    Args:
+        value: ``…``, the estimate θ from everything.
+        deleted: ``B × …``, the estimate without block j.
+        sizes: ``B``, prompts in block j.
+
+    """
+    theta, without = np.asarray(value, np.float64), np.asarray(deleted, np.float64)
+    blocks = len(without)
+    if blocks < 2:
+        raise ValueError(f"a jackknife needs two blocks or more, given: {blocks}")
+    share = (np.asarray(sizes, np.float64) / np.sum(sizes)).reshape(-1, *[1] * theta.ndim)
+    corrected = blocks * theta - ((1 - share) * without).sum(0)
+    pseudo = theta / share - (1 / share - 1) * without
+    variance = ((pseudo - corrected) ** 2 / (1 / share - 1)).mean(0)
+    return Jackknife(theta, corrected, np.sqrt(variance), blocks - 1)
+
+
+def jackknife_of(statistic: Callable[[Ints], ArrayLike], blocks: Ints) -> Jackknife:
+    """The jackknife of a function of the kept prompts.
+
+    Args:
+        statistic: positions of prompts, int64 -> estimate of shape ``…``.
+        blocks: the block of each prompt (:func:`~seedml.per_seed.balance.prompt_blocks`).
+
+    """
+    names, sizes = np.unique(blocks, return_counts=True)
+    everything = np.arange(len(blocks))
+    deleted = np.stack([np.asarray(statistic(everything[blocks != name])) for name in names])
+    return block_jackknife(statistic(everything), deleted, sizes)
+
+
+def resampling_weights(n: int, count: int, generator: np.random.Generator) -> Floats:
+    """Bootstrap weights ``count × n``: how often each prompt is drawn, over n; rows sum to 1."""
+    return generator.multinomial(n, np.full(n, 1 / n), size=count) / n
+
+
+def bootstrap_means(table: Floats, weights: Floats, confidence: float = 0.95) -> Interval:
+    """Means over prompts of ``S × P`` with bootstrap limits: ``S``.
+
+    Percentile limits at levels that make them Student-like in small samples ("expanded percentile", Hesterberg 2015,
+    The American Statistician 69): plain ones are too narrow by √((n−1)/n) and by a normal quantile.
+
+    Args:
+        table: complete values, no NaN.
+        weights: ``B × P`` of :func:`resampling_weights`: the same for all seeds, so that seeds stay paired.
+        confidence: of the limits.
+
+    """
+    n = table.shape[1]
+    means = table.mean(axis=1)
+    if n < 2:
+        return Interval(means, np.full_like(means, np.nan), np.full_like(means, np.nan))
+    resampled = weights @ table.T
+    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 - confidence / 2, n - 1))
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    return Interval(means, low, high)
+
+
+def wilson_shares(table: Floats, confidence: float = 0.95) -> Interval:
+    """Shares of 0/1 values ``S × P`` over prompts with Wilson score limits: ``S``.
+
+    Where the bootstrap fails: a seed without a single grayscale image still has an upper limit above 0
+    (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
+    """
+    n = table.shape[1]
+    share = table.mean(axis=1)
+    z2 = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
+    # the limits touch the share at 0 and 1 exactly; rounding must not put them inside
+    low, high = np.minimum(centre - reach, share), np.maximum(centre + reach, share)
+    return Interval(share, np.clip(low, 0, 1), np.clip(high, 0, 1))
