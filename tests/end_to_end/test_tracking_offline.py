@@ -44,6 +44,11 @@ def rows(run: OfflineRun) -> list[dict[str, Any]]:
     return [row for row in bare if not any("._type" in key for key in row)]
 
 
+def wandb_variables() -> dict[str, str]:
+    """The environment as far as wandb reads it; WANDB_SERVICE is its own, the address of its service."""
+    return {name: value for name, value in os.environ.items() if "WANDB" in name and name != "WANDB_SERVICE"}
+
+
 def test_every_logged_value_equals_the_files(clean_environment, tmp_path, capsys):
     config = StudyConfig(name="quick", seeds="0:3", tracking=TrackingConfig(mode="auto", project="p"))
     run_dir = tmp_path / "runs" / "quick"
@@ -51,7 +56,7 @@ def test_every_logged_value_equals_the_files(clean_environment, tmp_path, capsys
     frame = pd.DataFrame({"seed": [0, 1, 2], "fid": [1.5, float("nan"), 2.5], "verdict": ["a", "b", "c"]})
     made = tmp_path / "made.bin"
     made.write_bytes(b"weights")
-    before = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    before = wandb_variables()
     for step in ("measure", "classify"):
         with open_tracker(config, step, run_dir) as tracker:
             for i in range(5):
@@ -62,7 +67,7 @@ def test_every_logged_value_equals_the_files(clean_environment, tmp_path, capsys
             tracker.table("seeds", frame)
             tracker.file(made, "checkpoint")
             assert tracker.mode == "offline"
-    assert {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} == before
+    assert wandb_variables() == before
 
     runs = offline_runs(run_dir)
     assert [run.job_type for run in runs] == ["measure", "classify"]

@@ -89,9 +89,13 @@ def test_a_torn_line_costs_only_itself(config, tmp_path):
 
 
 def test_a_failed_step_says_so(config, tmp_path):
-    with pytest.raises(ZeroDivisionError), open_tracker(config, "measure", tmp_path) as tracker:
-        tracker.log({"x": 1})
-        tracker.log({"x": 1 / 0})
+    def step() -> None:
+        with open_tracker(config, "measure", tmp_path) as tracker:
+            tracker.log({"x": 1})
+            tracker.log({"x": 1 / 0})
+
+    with pytest.raises(ZeroDivisionError):
+        step()
     assert read_journal(tmp_path / "tracking" / "measure.jsonl")[-1]["failed"] is True
 
 
