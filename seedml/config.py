@@ -17,7 +17,8 @@ from typing import Any
 
 from seedml.config_text import parse_yaml, read_yaml, split_override
 from seedml.errors import UserError, unknown_name
-from seedml.seed_list import check_distinct_noise, check_seed, format_seeds, parse_seeds
+from seedml.seed_list import check_distinct_noise, check_seed, format_seeds
+from seedml.seed_list import parse_seeds as parse_seeds
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -32,7 +33,7 @@ def _need(condition: bool, key: str, given: object, legal: str, remedy: str | No
     """Refuse a value; the line names the key, the value, what is legal and the remedy."""
     if not condition:
         raise UserError(f"{key} has no legal value", given=given, legal=legal,
-                        remedy=remedy or f"set {key}=… to one of these")  # fmt: skip
+                        remedy=remedy or f"set {key}=… to such a value")  # fmt: skip
 
 
 def _need_whole(key: str, value: int | None, low: int, high: int = 1_000_000_000) -> None:
@@ -46,7 +47,7 @@ def _need_finite(key: str, value: float | None, low: float = 0.0, high: float = 
 
 def _need_one_of(key: str, value: str | None, known: Iterable[str]) -> None:
     if value is not None and value not in known:
-        raise unknown_name(f"value of {key}", value, known)
+        raise unknown_name(key if " " in key else f"value of {key}", value, known)
 
 
 def _need_size(key: str, value: int | None) -> None:
@@ -119,7 +120,7 @@ class PromptsConfig:
         _need_whole("prompts.limit", self.limit, 1)
         self.splits = dict(self.splits) or dict(DEFAULT_SPLITS)
         for name, value in self.splits.items():
-            _need_one_of("prompts.splits", name, SPLITS)
+            _need_one_of("split in prompts.splits", name, SPLITS)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             legal = "a count, or a share from 0 to 1"
             _need(is_number and 0 <= value < math.inf, f"prompts.splits.{name}", value, legal)
@@ -191,6 +192,7 @@ class ShardsConfig:
     """About how many images one tar should hold."""
 
     def __post_init__(self) -> None:
+        _need(bool(self.root.strip()), "shards.root", self.root, "a folder")
         _need_one_of("shards.format", self.format, ("png", "webp", "jpg"))
         _need_whole("shards.tile_seeds", self.tile_seeds, 1)
         _need_whole("shards.tile_prompts", self.tile_prompts, 1)
@@ -203,6 +205,9 @@ class RunsConfig:
 
     root: str = "runs"
     """Folder that holds ``<name>/``."""
+
+    def __post_init__(self) -> None:
+        _need(bool(self.root.strip()), "runs.root", self.root, "a folder")
 
 
 @dataclass
@@ -435,14 +440,19 @@ def _find(kind: str, name_or_path: str, sub_folder: str) -> Path:
     if given.suffix in (".yaml", ".yml") or given.name != name_or_path:
         if not given.is_file():
             raise UserError(f"there is no {kind} {name_or_path}", given=name_or_path,
-                            legal="a name in configs/ or the path of a YAML file",
-                            remedy=f"check the path, or name one of {', '.join(_names(sub_folder))}")  # fmt: skip
+                            legal=f"{', '.join(_names(sub_folder))}, or the path of a YAML file",
+                            remedy="check the path" if kind != "model" else "set a folder or hub id by model.path=…")  # fmt: skip
         return given
     found = [folder / sub_folder / f"{name_or_path}.yaml" for folder in config_folders()]
     existing = next((path for path in found if path.is_file()), None)
     if existing is None:
         raise unknown_name(kind, name_or_path, _names(sub_folder))
     return existing
+
+
+def config_names() -> list[str]:
+    """The studies that can be given by name."""
+    return _names("")
 
 
 def _names(sub_folder: str) -> list[str]:
@@ -469,6 +479,8 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> StudyConfig
         key, text = split_override(word)
         value = _parse(key, text, _type_of(key))
         _set(raw, key, _model(value) if key == "model" else value)
+        if key == "model.path" and not any(word.startswith("model.name=") for word in overrides):
+            raw["model"]["name"] = ""  # another folder is another model: it is named after its path
         _check_keys(raw, StudyConfig, "")
     return _build(raw)
 
@@ -494,11 +506,11 @@ def _find_beside(raw: Mapping[str, Any], folder: Path) -> None:
 
 def _parse(key: str, text: str, hint: Any) -> Any:
     """The value of ``key=text``. Text stays as it is where the schema wants text; the rest is read as YAML."""
-    kinds = typing.get_args(hint) or (hint,)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if str in kinds or key in ("seeds", "model"):
         if types.NoneType in kinds and text in ("", "null", "~"):
             return None
-        if key != "model" or not text.startswith("{"):
+        if not (key == "model" and text.startswith("{")):
             return text
     return parse_yaml(text, f"the value of {key}")
 
@@ -583,4 +595,4 @@ def _legal(hint: Any) -> str:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", types.NoneType: "null"}
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     origin = {list: "a list such as [a,b]", dict: "a mapping such as {a: 1}"}
-    return " or ".join(words.get(kind) or origin.get(typing.get_origin(kind), "a value") for kind in kinds)  # type: ignore[arg-type]
+    return " or ".join(words.get(kind) or origin.get(typing.get_origin(kind), "a value") for kind in kinds)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from seedml.config import NoiseConfig
-from seedml.seed_list import check_seed
+from seedml.seed_list import check_seed as check_seed
 
 Shape = tuple[int, int, int]
 """C, H, W of one image's latent."""
@@ -71,7 +71,8 @@ def cell_noise(seeds: Sequence[int], shape: Shape, config: NoiseConfig) -> tuple
 
 def noise_sha256(noise: torch.Tensor) -> str:
     """Hex SHA-256 of one image's initial noise: C×H×W float32, little-endian, row by row."""
-    assert noise.dtype == torch.float32 and noise.ndim == 3, f"C×H×W float32 wanted, not {noise.dtype} {noise.shape}"
+    assert noise.dtype == torch.float32, f"the noise is drawn and recorded in float32, not {noise.dtype}"
+    assert noise.ndim == 3, f"one image's C×H×W wanted, not {tuple(noise.shape)}"
     return hashlib.sha256(noise.detach().cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
 
 

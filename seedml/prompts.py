@@ -28,7 +28,8 @@ def load_prompts(config: PromptsConfig) -> list[Prompt]:
     """The study's prompts with their splits, sorted by ``prompt_id``; prompts that no split takes are left out.
 
     Raises:
-        UserError: the file is missing, unreadable, empty or repeats a prompt; the splits need more prompts than there are.
+        UserError: the file is missing, unreadable, empty or repeats a prompt, or the splits need more prompts than
+            there are.
 
     """
     texts = _read(config)
@@ -85,8 +86,8 @@ def _read(config: PromptsConfig) -> dict[int, str]:
     lines = readers[path.suffix.lower()](_bytes(path), path)
     texts = {i: line.strip() for i, line in enumerate(lines) if line.strip()}
     if not texts:
-        raise UserError(f"prompts.file {path} holds no prompt", given=config.file, legal="at least one prompt, one a line",
-                        remedy="write prompts into it, or name another file")  # fmt: skip
+        raise UserError(f"prompts.file {path} holds no prompt", given=config.file, legal="at least one prompt",
+                        remedy="write prompts into it, one a line, or name another file")  # fmt: skip
     _refuse_repetition(texts, path)
     return texts
 
@@ -149,6 +150,7 @@ def _read_parquet(data: bytes, path: Path) -> list[str]:
                         legal="a column named prompt", remedy="rename the column")  # fmt: skip
     values = table.column("prompt").to_pylist()
     if not all(value is None or isinstance(value, str) for value in values):
-        raise UserError(f"prompts.file {path}: column 'prompt' holds no text", given=str(table.schema.field("prompt").type),
-                        legal="strings", remedy="write the column as text")  # fmt: skip
+        kind = str(table.schema.field("prompt").type)
+        raise UserError(f"prompts.file {path}: column 'prompt' holds no text", given=kind, legal="strings",
+                        remedy="write the column as text")  # fmt: skip
     return [value or "" for value in values]

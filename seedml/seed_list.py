@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from seedml.errors import UserError
 
@@ -15,7 +16,7 @@ MAX_SEEDS = 1_000_000
 """More seeds than this in one study are a typing error (``0:64000000``); the list is held in memory."""
 
 LEGAL = "seeds 0 to 9223372036854775807, such as 0:64 (0 to 63), [3,7,469] or '0:64,469'"
-_PART = re.compile(r"(\d+)(?::(\d+))?")
+_PART = re.compile(r"(-?\d+)(?::(-?\d+))?")
 _CPU_SEED_BITS = 32
 
 
@@ -51,7 +52,7 @@ def parse_seeds(given: object, key: str = "seeds") -> tuple[int, ...]:
         raise UserError(f"{key} names {count} seeds", given=given, legal=f"at most {MAX_SEEDS} seeds in one study",
                         remedy="split the study by seeds")  # fmt: skip
     seeds = sorted(seed for span in ranges for seed in span)
-    twice = next((seed for seed, after in zip(seeds, seeds[1:], strict=False) if seed == after), None)
+    twice = next((seed for seed, after in pairwise(seeds) if seed == after), None)
     if twice is not None:
         raise UserError(f"{key} names seed {twice} twice", given=given, legal="every seed once",
                         remedy=f"leave one {twice} out")  # fmt: skip
@@ -75,7 +76,7 @@ def _range(word: str, key: str, given: str) -> range:
         )
     start = int(match[1])
     stop = int(match[2]) if match[2] is not None else start + 1
-    if start > MAX_SEED or stop > MAX_SEED + 1:
+    if not (0 <= start <= MAX_SEED and 0 <= stop <= MAX_SEED + 1):
         raise UserError(f"{key} holds a seed out of range at {word!r}", given=given, legal=LEGAL,
                         remedy="take seeds in that range")  # fmt: skip
     if stop <= start:

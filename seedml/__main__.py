@@ -1,0 +1,198 @@
+"""The command line: ``seedml <step> <config> [key=value …]``, also ``python -m seedml``.
+
+Exit status: 0 done; 2 a user's mistake, one line on stderr; 1 a fault of ours, with its traceback; 130 interrupted.
+Knows the steps by name only; torch and the steps are imported when one of them runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seedml import __version__
+from seedml.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the help says about a step."""
+
+    does: str
+    reads: str
+    writes: str
+    example: str
+
+
+STEPS = {
+    "study": _Step(
+        "the whole job: generate, measure, summarize, classify, select, report; what is done already stays",
+        "the configuration",
+        "shards/<name>/ and runs/<name>/, with runs/<name>/report.html at the end",
+        "seedml study quickstart seeds=0:16",
+    ),
+    "generate": _Step(
+        "make the images of all seeds × prompts",
+        "the configuration",
+        "shards/<name>/: tar files (WebDataset), a table and a marker beside each",
+        "seedml generate quickstart sampler.batch_size=64",
+    ),
+    "measure": _Step(
+        "measure every image: features and readable attributes",
+        "shards/<name>/",
+        "runs/<name>/images.parquet, features.safetensors, reference.safetensors",
+        "seedml measure quickstart 'measure.attributes=[grayscale,border]'",
+    ),
+    "summarize": _Step(
+        "per-seed FID and attribute statistics with intervals",
+        "runs/<name>/images.parquet and features",
+        "runs/<name>/seeds.parquet, summary.json",
+        "seedml summarize quickstart statistics.permutations=1000",
+    ),
+    "classify": _Step(
+        "train a classifier to tell which seed made an image, test it on held-out prompts",
+        "shards/<name>/",
+        "runs/<name>/classifier/: checkpoint, metrics.json",
+        "seedml classify quickstart classifier.epochs=4",
+    ),
+    "select": _Step(
+        "choose golden, inferior and diverse seeds, confirm them on held-out prompts",
+        "runs/<name>/seeds.parquet and images.parquet",
+        "runs/<name>/seedbook.json",
+        "seedml select quickstart selection.golden=10",
+    ),
+    "report": _Step(
+        "one self-contained HTML page of all results",
+        "runs/<name>/ and shards/<name>/",
+        "runs/<name>/report.html",
+        "seedml report quickstart",
+    ),
+    "plan": _Step(
+        "print images, shards, disk and time that a study would take (as dry_run=true does)",
+        "the configuration",
+        "nothing",
+        "seedml plan quickstart seeds=0:1024",
+    ),
+    "train": _Step(
+        "train the bundled model from zero; an interrupted training goes on",
+        "nothing: its data are drawn on the fly",
+        "runs/seedling/ and the weights of the bundled model",
+        "seedml train seedling",
+    ),
+}
+
+_USAGE = """seedml {version}: what the random seed does in text-to-image diffusion, and how to use it
+
+usage: seedml <step> <config> [key=value …]
+       seedml <step> --help
+       seedml --version
+
+steps
+{steps}
+
+<config> is a name in configs/ ({configs}) or the path of a YAML file.
+key=value changes one setting: seeds=0:16  sampler.steps=4  model=sd2  model.path=/a/folder  name=my_study
+A step that is done is not done again; to go on after an interruption, run the same command again.
+
+example: seedml study quickstart"""
+
+_STEP_USAGE = """usage: seedml {name} {argument} [key=value …]
+
+{does}
+
+reads:   {step.reads}
+writes:  {step.writes}
+example: {step.example}"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"seedml: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("seedml: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(words: list[str]) -> None:
+    if not words:
+        raise UserError(
+            "no step is given", legal=", ".join(STEPS), remedy="try seedml --help, or seedml study quickstart"
+        )
+    step, *rest = words
+    if step in ("-h", "--help", "help"):
+        print(_usage())
+    elif step in ("-V", "--version"):
+        print(f"seedml {__version__}")
+    elif step not in STEPS:
+        raise unknown_name("step", step, STEPS)
+    elif "-h" in rest or "--help" in rest:
+        print(_step_usage(step))
+    elif step == "train":
+        _train(rest)
+    else:
+        _study_step(step, rest)
+
+
+def _usage() -> str:
+    from seedml.config import config_names
+
+    steps = "\n".join(f"  {name:<10} {step.does}" for name, step in STEPS.items())
+    return _USAGE.format(version=__version__, steps=steps, configs=", ".join(config_names()))
+
+
+def _step_usage(name: str) -> str:
+    step = STEPS[name]
+    argument = "seedling" if name == "train" else "<config>"
+    return _STEP_USAGE.format(name=name, argument=argument, does=step.does[0].upper() + step.does[1:] + ".", step=step)
+
+
+def _study_step(step: str, words: Sequence[str]) -> None:
+    """Run one step of a study; ``dry_run=true`` prints the plan instead."""
+    from seedml.config import config_names, load_config
+
+    if not words or "=" in words[0]:
+        raise UserError(f"{step} is given no configuration", given=words[0] if words else None,
+                        legal=f"{', '.join(config_names())}, or a path",
+                        remedy=f"write seedml {step} quickstart")  # fmt: skip
+    config = load_config(words[0], words[1:])
+    _quieten_libraries()
+    if config.trainer.threads is not None:
+        import torch
+
+        torch.set_num_threads(config.trainer.threads)
+    from seedml import study
+
+    study.STEPS["plan" if config.dry_run else step](config)
+
+
+def _train(words: Sequence[str]) -> None:
+    """Train a bundled model."""
+    if not words or "=" in words[0]:
+        raise UserError("train is given no model", given=words[0] if words else None, legal="seedling",
+                        remedy="write seedml train seedling")  # fmt: skip
+    if words[0] != "seedling":
+        raise unknown_name("model to train", words[0], ["seedling"])
+    _quieten_libraries()
+    from seedml.models.bundled.train import train
+
+    train(words[1:])
+
+
+def _quieten_libraries() -> None:
+    """Ask libraries for errors only, before they are imported; what the user has set stays."""
+    for name, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",  # else a warning at every fork of a data loader
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
