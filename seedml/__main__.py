@@ -166,9 +166,9 @@ def _study_step(step: str, words: Sequence[str]) -> None:
         import torch
 
         torch.set_num_threads(config.trainer.threads)
-    from seedml import study
+    from seedml.study import STEPS as RUNNERS
 
-    study.STEPS["plan" if config.dry_run else step](config)
+    RUNNERS["plan" if config.dry_run else step](config)
 
 
 def _train(words: Sequence[str]) -> None:

@@ -340,9 +340,10 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _need_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
         self.devices = int(self.devices) if re.fullmatch(r"-?\d+", str(self.devices)) else self.devices
-        _need(self.devices == "auto" or (isinstance(self.devices, int) and (self.devices == -1 or self.devices > 0))
-              or bool(re.fullmatch(r"\d+(,\d+)*", str(self.devices))),
-              "trainer.devices", self.devices, "a count, auto, -1 (all), or '0,2'")  # fmt: skip
+        is_count = isinstance(self.devices, int) and (self.devices == -1 or self.devices > 0)
+        is_list = bool(re.fullmatch(r"(\d+,)+\d*", str(self.devices)))
+        legal = "a count from 1, auto, -1 (all), or numbers in quotes such as '0,2'"
+        _need(is_count or is_list or self.devices == "auto", "trainer.devices", self.devices, legal)
         _need_whole("trainer.num_nodes", self.num_nodes, 1)
         _need_one_of("trainer.precision", self.precision, (
             "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64"))  # fmt: skip
@@ -439,9 +440,10 @@ def _find(kind: str, name_or_path: str, sub_folder: str) -> Path:
     given = Path(name_or_path).expanduser()
     if given.suffix in (".yaml", ".yml") or given.name != name_or_path:
         if not given.is_file():
+            remedy = "set a folder or hub id by model.path=…" if kind == "model" else "check the path"
             raise UserError(f"there is no {kind} {name_or_path}", given=name_or_path,
                             legal=f"{', '.join(_names(sub_folder))}, or the path of a YAML file",
-                            remedy="check the path" if kind != "model" else "set a folder or hub id by model.path=…")  # fmt: skip
+                            remedy=remedy)  # fmt: skip
         return given
     found = [folder / sub_folder / f"{name_or_path}.yaml" for folder in config_folders()]
     existing = next((path for path in found if path.is_file()), None)
@@ -566,8 +568,10 @@ def _build(raw: Mapping[str, Any]) -> StudyConfig:
     from omegaconf.errors import OmegaConfBaseException
 
     given = {key: value for key, value in raw.items() if not (value is None and key != "seeds")}
+    base = OmegaConf.structured(StudyConfig)
+    base.model.name, base.prompts.splits = "", {}  # else what is given would be added to what __post_init__ filled in
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(StudyConfig), given)
+        merged = OmegaConf.merge(base, given)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise _explain(error, raw) from error
