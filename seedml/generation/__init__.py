@@ -1,0 +1,1 @@
+"""Grid -> shards: the step ``generate``, its Lightning module, data module and prediction writer."""

@@ -1,0 +1,153 @@
+"""Generated batches -> shards, beside the computation: worker threads encode, one thread writes in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from seedml.generation.module import GeneratedBatch
+from seedml.grid import Tile
+from seedml.shards.dataset import ShardDataset
+from seedml.shards.format import Marker, Record, encode_image
+from seedml.shards.writer import ShardWriter
+
+WAITING_BATCHES = 4
+"""Batches computed but not yet written; the next one waits. Bounds the memory."""
+
+
+class TerminatedError(Exception):
+    """SIGTERM came; the unfinished tile was dropped, all others are whole."""
+
+
+class TileWriter(BasePredictionWriter):
+    """Commits each tile when its last batch has come. A tile that is not finished leaves nothing behind.
+
+    Args:
+        dataset: where to write.
+        on_images: called with the number of images computed, in the main thread.
+        on_tile: called with each committed tile and its marker, in the main thread.
+
+    """
+
+    def __init__(
+        self, dataset: ShardDataset, on_images: Callable[[int], None], on_tile: Callable[[Tile, Marker], None]
+    ) -> None:
+        super().__init__(write_interval="batch")
+        self._queue = ShardQueue(dataset)
+        self._on_images, self._on_tile = on_images, on_tile
+        self.stopped_by: BaseException | None = None
+        """What ended prediction early."""
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: GeneratedBatch,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Hand the images on and return while they are encoded. Stops the run when SIGTERM has come."""
+        self._on_images(len(prediction.cells))
+        self._tell(self._queue.put(prediction))
+        if trainer.received_sigterm:  # Lightning's predict loop itself ignores it
+            raise TerminatedError
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wait for the last tile."""
+        self._tell(self._queue.close())
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let finished tiles be written, drop the unfinished one."""
+        self.stopped_by = exception
+        self._tell(self._queue.close(after_error=True))
+
+    def _tell(self, committed: list[tuple[Tile, Marker]]) -> None:
+        for tile, marker in committed:
+            self._on_tile(tile, marker)
+
+
+class ShardQueue:
+    """Encodes in worker threads and writes in one, in the order of :meth:`put`. Its errors are raised at the next call."""
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+        self._encoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._jobs: deque[Future[tuple[Tile, Marker] | None]] = deque()
+        self._shard: ShardWriter | None = None
+        self._failed = False
+
+    def put(self, batch: GeneratedBatch) -> list[tuple[Tile, Marker]]:
+        """Queue a batch; waits while ``WAITING_BATCHES`` are unwritten. Returns the tiles committed meanwhile."""
+        encoded = [
+            self._encoders.submit(encode_image, image, self._dataset.image_format) if not reason else None
+            for image, reason in zip(batch.images.permute(0, 2, 3, 1).contiguous().numpy(), batch.reasons, strict=True)
+        ]
+        self._jobs.append(self._writer.submit(self._write, batch, encoded))
+        return self._collect(WAITING_BATCHES)
+
+    def close(self, *, after_error: bool = False) -> list[tuple[Tile, Marker]]:
+        """Write what is queued, drop a tile whose last batch never came, and end the threads."""
+        try:
+            return self._collect(0)
+        except BaseException:
+            if not after_error:  # else the first error is the one to raise
+                raise
+            return []
+        finally:
+            self._writer.submit(self._drop).result()
+            self._encoders.shutdown(cancel_futures=True)
+            self._writer.shutdown(cancel_futures=True)
+
+    def _collect(self, most_waiting: int) -> list[tuple[Tile, Marker]]:
+        committed = []
+        while self._jobs and (len(self._jobs) > most_waiting or self._jobs[0].done()):
+            done = self._jobs.popleft().result()
+            if done is not None:
+                committed.append(done)
+        return committed
+
+    def _write(self, batch: GeneratedBatch, encoded: Sequence[Future[bytes] | None]) -> tuple[Tile, Marker] | None:
+        """In the writing thread: append to the tile's shard, commit it after its last batch."""
+        if self._failed:
+            return None  # a tile with a gap must never be committed
+        try:
+            if self._shard is None:
+                dataset = self._dataset
+                self._shard = ShardWriter(dataset.folder, batch.tile.name, dataset.image_format, dataset.fingerprint)
+            for record in _records(batch, encoded, self._dataset):
+                self._shard.add(record)
+            if not batch.last:
+                return None
+            marker = self._shard.commit()
+            self._shard = None
+            return batch.tile, marker
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _drop(self) -> None:
+        if self._shard is not None:
+            self._shard.abort()
+            self._shard = None
+
+
+def _records(batch: GeneratedBatch, encoded: Sequence[Future[bytes] | None], dataset: ShardDataset) -> list[Record]:
+    height, width = batch.images.shape[2:]
+    return [
+        Record(
+            cell=cell, prompt=dataset.prompts[cell.prompt_id].text, split=batch.tile.split, noise_sha256=noise,
+            height=height, width=width, image=None if future is None else future.result(), reason=reason,
+        )
+        for cell, noise, future, reason in zip(
+            batch.cells, batch.noise_sha256, encoded, batch.reasons, strict=True
+        )
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Text-to-image models as (prompts, noise) -> images."""

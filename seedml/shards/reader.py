@@ -1,0 +1,190 @@
+"""Shards -> samples, in order or as a WebDataset pipeline. A cut or torn shard raises instead of reading short.
+
+(Plain WebDataset reads a tar that is cut between two headers without an error. Hence the marker's size and count.)
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seedml.errors import UserError
+from seedml.files import read_json, sha256_of
+from seedml.shards.format import FORMATS, Marker, Pixels, decode_image
+
+if TYPE_CHECKING:
+    import webdataset
+    from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """One image of a shard, still encoded."""
+
+    seed: int
+    prompt_id: int
+    prompt: str
+    split: str
+    noise_sha256: str
+    encoded: bytes
+    """The image file."""
+
+    def pixels(self) -> Pixels:
+        """H × W × 3 uint8 0..255."""
+        return decode_image(self.encoded)
+
+
+class SampleBatch(NamedTuple):
+    """Samples stacked, in the order they came."""
+
+    images: Tensor
+    """N × 3 × H × W uint8 0..255."""
+    seeds: Tensor
+    """N int64."""
+    prompt_ids: Tensor
+    """N int64."""
+    prompts: list[str]
+
+
+def read_marker(shard: Path) -> Marker:
+    """The marker of ``<name>.tar``.
+
+    Raises:
+        UserError: the shard has none, so it does not exist (DESIGN section 5), or it is unreadable.
+
+    """
+    path = shard.with_suffix(".json")
+    if not path.is_file():
+        raise UserError(f"{shard} has no marker {path.name}: it is not finished", remedy="run `seedml generate` again")
+    try:
+        return Marker(**read_json(path))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise _damaged(shard, f"its marker is not as we write it: {error}") from error
+
+
+def read_shard(shard: Path, *, check_hash: bool = False) -> Iterator[Sample]:
+    """The samples of one shard, in the tar's order: by seed, then prompt_id.
+
+    Args:
+        shard: the ``.tar``.
+        check_hash: read the file once more first and compare its SHA-256. Size and count are always checked.
+
+    Raises:
+        UserError: no marker, or tar and marker disagree. Samples before the damage may have been yielded by then.
+
+    """
+    marker = read_marker(shard)
+    if not shard.is_file():
+        raise _damaged(shard, "the file is missing")
+    if shard.stat().st_size != marker.bytes:
+        raise _damaged(shard, f"it has {shard.stat().st_size} bytes where its marker says {marker.bytes}")
+    if check_hash and sha256_of(shard) != marker.sha256:
+        raise _damaged(shard, "its SHA-256 is not its marker's")
+    count = 0
+    for count, sample in enumerate(_samples(shard), start=1):  # noqa: B007 (used after the loop)
+        yield sample
+    if count != marker.count:
+        raise _damaged(shard, f"it has {count} samples where its marker says {marker.count}")
+
+
+def _samples(shard: Path) -> Iterator[Sample]:
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            members: dict[str, bytes] = {}
+            for member in tar:
+                stream = tar.extractfile(member)
+                assert stream is not None, f"{shard}: {member.name} is no file"
+                members[member.name.rpartition(".")[2]] = stream.read()
+                if member.name.endswith(".json"):  # the last of a sample
+                    yield _sample(members)
+                    members = {}
+    except (tarfile.TarError, KeyError, ValueError, EOFError) as error:
+        raise _damaged(shard, f"{type(error).__name__}: {error}") from error
+
+
+def _sample(members: dict[str, bytes]) -> Sample:
+    about = json.loads(members["json"])
+    encoded = next(data for ending, data in members.items() if ending in FORMATS)
+    return Sample(about["seed"], about["prompt_id"], about["prompt"], about["split"], about["noise_sha256"], encoded)
+
+
+def _damaged(shard: Path, how: str) -> UserError:
+    return UserError(
+        f"{shard} is damaged: {how}", remedy=f"delete {shard.with_suffix('.json').name} and run `seedml generate` again"
+    )
+
+
+def collate(samples: Sequence[Sample]) -> SampleBatch:
+    """Decode and stack samples of one size."""
+    import numpy as np
+    import torch
+
+    pixels = torch.from_numpy(np.stack([sample.pixels() for sample in samples]))
+    return SampleBatch(
+        pixels.permute(0, 3, 1, 2).contiguous(),
+        torch.tensor([sample.seed for sample in samples], dtype=torch.int64),
+        torch.tensor([sample.prompt_id for sample in samples], dtype=torch.int64),
+        [sample.prompt for sample in samples],
+    )
+
+
+def read_batches(shards: Iterable[Path], batch_size: int) -> Iterator[SampleBatch]:
+    """The samples of the shards in the given order, ``batch_size`` at a time; the last batch may be smaller."""
+    samples = (sample for shard in shards for sample in read_shard(shard))
+    while chunk := list(islice(samples, batch_size)):
+        yield collate(chunk)
+
+
+@dataclass(frozen=True)
+class ByRank:
+    """WebDataset stage: the shards of one process. Takes rank and world size from its caller.
+
+    WebDataset's own ``split_by_node`` asks the environment, which is empty in spawned workers: each reads everything.
+    """
+
+    rank: int
+    world_size: int
+
+    def __call__(self, shards: Iterable[Any]) -> Iterator[Any]:
+        """Every ``world_size``-th shard, from ``rank`` on."""
+        return islice(iter(shards), self.rank, None, self.world_size)
+
+
+def _read_all(shards: Iterable[dict[str, str]]) -> Iterator[Sample]:
+    """WebDataset stage: shard names -> samples."""
+    for shard in shards:
+        yield from read_shard(Path(shard["url"]))
+
+
+def sample_pipeline(
+    shards: Sequence[Path], batch_size: int, *, rank: int = 0, world_size: int = 1, shuffle: int = 0, seed: int = 0
+) -> webdataset.DataPipeline:
+    """An iterable data set of :class:`SampleBatch`, for a ``DataLoader`` with ``batch_size=None``.
+
+    Each sample comes exactly once over all ranks and workers. Ranks get whole shards, so they may get unequal numbers:
+    do not train with gradient synchronisation over it unless the shards divide evenly. With several workers batches
+    interleave: sort by (seed, prompt_id) after gathering where order matters.
+
+    Args:
+        shards: tars with markers.
+        batch_size: images in a batch; each worker's last one may be smaller.
+        rank: of this process.
+        world_size: processes that share the shards.
+        shuffle: samples in the shuffle buffer; 0 = in order. Differs from epoch to epoch, is the same in every run.
+        seed: of the shuffling.
+
+    """
+    import webdataset as wds
+
+    stages: list[Any] = [wds.SimpleShardList([str(path) for path in shards])]
+    if shuffle:
+        stages.append(wds.detshuffle(len(shards), seed=seed))
+    stages += [ByRank(rank, world_size), wds.split_by_worker, _read_all]
+    if shuffle:
+        stages.append(wds.detshuffle(shuffle, initial=shuffle, seed=seed))
+    stages.append(wds.batched(batch_size, collation_fn=collate, partial=True))
+    return wds.DataPipeline(*stages)
