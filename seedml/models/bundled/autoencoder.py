@@ -1,0 +1,76 @@
+"""seedling's autoencoder: 128 × 128 pixels to 4 × 16 × 16 latents and back (diffusers ``AutoencoderTiny``)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from seedml.models.bundled.optimisation import Schedule, adamw
+from seedml.models.bundled.scenes import Scenes, draw
+
+LATENT_CHANNELS = 4
+NOISE = 0.15
+"""Standard deviation of the noise on latents while training, so that the decoder forgives an imperfect denoiser."""
+SHRINK = 1e-3
+"""Weight of the mean squared latent; against the noise it sets the latents' scale."""
+
+
+def build_autoencoder() -> AutoencoderTiny:
+    """An untrained autoencoder. The last stage has no blocks: at 128 px they would cost as much as all the rest."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 32),
+        num_encoder_blocks=(1, 2, 2, 4), num_decoder_blocks=(6, 4, 3, 0), latent_channels=LATENT_CHANNELS,
+        scaling_factor=1.0, force_upcast=False,
+    )  # fmt: skip
+
+
+def pictures(scenes: Scenes) -> Tensor:
+    """Drawn scenes as the networks see them: N×3×128×128 float32 in [-1, 1]."""
+    return draw(scenes).float().div_(127.5).sub_(1)
+
+
+def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
+
+
+def reconstruction_loss(image: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of pixels plus that of differences between neighbours (sharp outlines); N×3×H×W each."""
+    across, down = (F.l1_loss(a, b) for a, b in zip(_edges(image), _edges(target), strict=True))
+    return F.l1_loss(image, target) + across + down
+
+
+class AutoencoderTraining(LightningModule):
+    """Reconstruct scenes through noisy latents.
+
+    Args:
+        schedule: learning rate and length of the training.
+
+    """
+
+    def __init__(self, schedule: dict[str, float]) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.schedule = Schedule(**schedule)
+        self.vae = build_autoencoder()
+
+    def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
+        """The loss on one batch of scenes."""
+        target = pictures(scenes).contiguous(memory_format=torch.channels_last)
+        latents = self.vae.encode(target).latents.float()
+        noisy = latents + NOISE * torch.randn_like(latents)
+        image = self.vae.decode(noisy).sample.float()
+        loss = reconstruction_loss(image, target) + SHRINK * latents.square().mean()
+        self.log_dict({"loss": loss.detach(), "latent_std": latents.detach().std()}, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: ANN201, D102 (Lightning's own type)
+        return adamw(self.parameters(), self.schedule)
+
+
+@torch.inference_mode()
+def latent_scale(vae: AutoencoderTiny, scenes: Scenes) -> float:
+    """One over the standard deviation of the latents of ``scenes``: what diffusers calls ``scaling_factor``."""
+    return 1.0 / vae.encode(pictures(scenes)).latents.float().std().item()
