@@ -1,0 +1,146 @@
+"""The headline numbers, each with its interval and one sentence that says how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from seedml.report.inputs import Run
+from seedml.report.numbers import ABSENT, Estimate, interval, p_value, percent, shown, text
+
+P_LEVEL = 0.05
+"""A permutation p above this is called not distinguishable from chance."""
+
+
+class Headline(NamedTuple):
+    """One number of the page's top: title, value, interval with n, reading; ``step`` makes it when it is absent."""
+
+    title: str
+    value: str
+    interval: str
+    reading: str
+    step: str = ""
+
+
+def headlines(run: Run) -> list[Headline]:
+    """All headline numbers, absent ones included with the step that makes them."""
+    return [make(run) for make in _MAKERS]
+
+
+def _absent(title: str, step: str) -> Headline:
+    return Headline(title, ABSENT, "", f"Not there yet: the step “{step}” writes it.", step)
+
+
+def _bounds(
+    run: Run, entry: Estimate, share: bool = False, counted: str = "images", decimals: int | None = None
+) -> str:
+    parts = [f"{run.confidence} interval {interval(entry, share, decimals)}"] if entry.has_interval else []
+    if entry.n is not None:
+        parts.append(f"n\u00a0=\u00a0{text(entry.n, 0)}\u00a0{counted}")
+    return " · ".join(parts)
+
+
+def _fid(run: Run, which: str, title: str, reading: str) -> Headline:
+    entry, seed = run.figure(f"fid_{which}"), run.figure(f"fid_{which}_seed")
+    if entry is None:
+        return _absent(title, "summarize")
+    name = f"Seed {text(seed.value, 0)}" if seed else "This seed"
+    return Headline(title, shown(entry), _bounds(run, entry), reading.format(seed=name))
+
+
+def _best(run: Run) -> Headline:
+    return _fid(run, "best", "FID of the best seed", "{seed}’s pictures lie nearest to the reference. Lower is better.")
+
+
+def _worst(run: Run) -> Headline:
+    return _fid(run, "worst", "FID of the worst seed", "{seed}’s pictures lie farthest from it, on the same prompts.")
+
+
+def permutation_statement(run: Run) -> str:
+    """What the permutation test says about the gap between best and worst seed; empty when it was not made."""
+    entry = run.figure("fid_spread_null_p")
+    if entry is None:
+        return ""
+    best, worst = run.figure("fid_best"), run.figure("fid_worst")
+    gap = f"A gap of {text(worst.value - best.value)} or more" if best and worst else "A gap as wide as this"
+    verdict = (
+        "So the seeds do differ."
+        if entry.value <= P_LEVEL
+        else "So these seeds cannot be told apart by FID: best and worst may be luck."
+    )
+    return (
+        f"If seeds had no effect, shuffling the seed labels within every prompt would change nothing. "
+        f"{gap} between best and worst seed turned up in {reached_by(run, entry.value)}. {verdict}"
+    )
+
+
+def reached_by(run: Run, p: float) -> str:
+    """``none of 200 shuffles (p = 0.005)``: how often the shuffles of a permutation test reached what was observed."""
+    shuffles = run.settings.get("statistics", {}).get("permutations")
+    if not shuffles:
+        return f"{percent(p)} of the shuffles ({p_value(p)})"
+    count = round(p * (shuffles + 1)) - 1
+    return f"{'none' if count <= 0 else count} of {shuffles} shuffles ({p_value(p)})"
+
+
+def _spread(run: Run) -> Headline:
+    title, entry = "Is there a seed effect?", run.figure("fid_spread_null_p")
+    if entry is None:
+        return _absent(title, "summarize")
+    reading = (
+        "Shuffled seed labels hardly ever give so wide a gap between best and worst FID: the seeds differ."
+        if entry.value <= P_LEVEL
+        else "Shuffled seed labels give so wide a gap quite often: best and worst may be luck."
+    )
+    return Headline(title, p_value(entry.value), "permutation of seed labels within each prompt", reading)
+
+
+def _split_half(run: Run) -> Headline:
+    title, entry = "Does the ranking repeat?", run.figure("split_half_rank_correlation")
+    if entry is None:
+        return _absent(title, "summarize")
+    reading = "Rank correlation of the seeds’ FID between two halves of the prompts: 1 is the same order, 0 none."
+    return Headline(title, text(entry.value, 2), _bounds(run, entry, counted="seeds", decimals=2), reading)
+
+
+def _accuracy(run: Run) -> Headline:
+    title, entry = "Which seed made it?", run.figure("classifier_test_accuracy")
+    if entry is None:
+        return _absent(title, "classify")
+    chance = run.figure("classifier_chance")
+    guess = f"; guessing gets {shown(chance, share=True)}" if chance else ""
+    reading = f"A classifier names the seed of a picture made from a prompt it never saw{guess}."
+    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading)
+
+
+def _control(run: Run) -> Headline:
+    title, entry = "The same with shuffled labels", run.figure("classifier_shuffled_label_accuracy")
+    if entry is None:
+        return _absent(title, "classify")
+    reading = "The control: trained on shuffled seed labels it should do no better than guessing. More means a leak."
+    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading)
+
+
+def _gain(run: Run) -> Headline:
+    title, entry = "Do golden seeds hold?", run.figure("golden_gain_held_out")
+    if entry is None:
+        return _absent(title, "select")
+    lead = "Golden seeds against the average seed, on prompts that had no part in choosing them; above 0 is better. "
+    if entry.low is None:
+        verdict = ""
+    else:
+        verdict = "The choice holds." if entry.low > 0 else "The interval includes 0: the choice is not confirmed."
+    return Headline(title, text(entry.value), _bounds(run, entry, counted="prompts"), lead + verdict)
+
+
+def _diversity(run: Run) -> Headline:
+    title, entry = "Are diverse seeds diverse?", run.figure("diversity_gain")
+    if entry is None:
+        return _absent(title, "select")
+    reading = "How much farther apart the pictures of the diverse seeds are than those of seeds drawn at random."
+    return Headline(title, text(entry.value), _bounds(run, entry), reading)
+
+
+_MAKERS: tuple[Callable[[Run], Headline], ...] = (
+    _best, _worst, _spread, _split_half, _accuracy, _control, _gain, _diversity,
+)  # fmt: skip

@@ -1,0 +1,226 @@
+"""What the page is made of: everything a run folder holds, read once, with ``None`` for steps that did not run yet.
+
+Knows the files' formats and nothing of how they are shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from seedml.config import StudyConfig, resolved
+from seedml.files import read_json
+from seedml.report.numbers import Estimate, estimate, finite
+from seedml.report.vocabulary import order
+from seedml.summary import read_summary
+from seedml.tracking import without_secrets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERDICTS = ("golden", "inconclusive", "inferior")
+_HIDDEN_SETTINGS = frozenset({"tracking", "dry_run"})  # of no use to a reader; accounts and keys live in the first
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One seed: its statistics, and what was decided about it.
+
+    Attributes:
+        seed: the seed.
+        n: images its statistics rest on.
+        fid: Fréchet distance with interval, lower is better.
+        rank: 1 for the lowest FID.
+        verdict: one of ``VERDICTS``.
+        tags: words from the seed card.
+        values: attribute column -> mean or share with interval.
+        accuracy: how often the classifier recognised this seed on held-out prompts.
+
+    """
+
+    seed: int
+    n: int | None
+    fid: Estimate | None
+    rank: int | None
+    verdict: str
+    tags: tuple[str, ...] = ()
+    values: Mapping[str, Estimate] = field(default_factory=dict)
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One measured column: its name, and whether it is 0/1 so that a seed has a share of it."""
+
+    column: str
+    share: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study's results, as far as they exist.
+
+    Attributes:
+        name: the study's name.
+        shard_dir: where the images are.
+        settings: the resolved configuration, without tracking.
+        summary: ``summary.json``; empty when no step wrote it.
+        seeds: one row per seed in ``seeds.parquet``, sorted by seed.
+        attributes: the attribute columns of ``seeds.parquet`` in reading order.
+        images: ``images.parquet``.
+        seedbook: ``seedbook.json``.
+        classifier: ``classifier/metrics.json``.
+        feature_notes: what ``features.safetensors`` says about the network.
+
+    """
+
+    name: str
+    shard_dir: Path
+    settings: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    seeds: tuple[SeedRow, ...]
+    attributes: tuple[Attribute, ...]
+    images: pd.DataFrame | None
+    seedbook: Mapping[str, Any] | None
+    classifier: Mapping[str, Any] | None
+    feature_notes: Mapping[str, str]
+
+    def chosen(self, kind: str) -> tuple[int, ...]:
+        """The seeds that selection listed as ``golden``, ``inferior`` or ``diverse``; empty before selection."""
+        return tuple(int(seed) for seed in (self.seedbook or {}).get(kind, ()))
+
+    def figure(self, key: str) -> Estimate | None:
+        """A headline number of ``summary.json``."""
+        return estimate(self.summary.get(key))
+
+    def row(self, seed: int) -> SeedRow | None:
+        """The row of ``seed``."""
+        return self._by_seed.get(seed)
+
+    @cached_property
+    def _by_seed(self) -> dict[int, SeedRow]:
+        return {row.seed: row for row in self.seeds}
+
+    @property
+    def confidence(self) -> str:
+        """The level of the intervals, as ``95 %``."""
+        level = finite(self.settings.get("statistics", {}).get("confidence")) or 0.95
+        return f"{100 * level:g}\u202f%"
+
+
+def collect(config: StudyConfig) -> Run:
+    """Read what ``config``'s run folder holds.
+
+    Raises:
+        UserError: a file is there but cannot be read.
+
+    """
+    settings = {key: value for key, value in resolved(config).items() if key not in _HIDDEN_SETTINGS}
+    settings = without_secrets(settings, os.environ)
+    return read_run(config.run_dir, config.shard_dir, config.name, settings)
+
+
+def read_run(run_dir: Path, shard_dir: Path, name: str, settings: Mapping[str, Any]) -> Run:
+    """:func:`collect` for given folders."""
+    seedbook = _json_if_there(run_dir / "seedbook.json")
+    classifier = _json_if_there(run_dir / "classifier" / "metrics.json")
+    table = _table_if_there(run_dir / "seeds.parquet")
+    attributes = () if table is None else _attributes(list(table.columns))
+    return Run(
+        name=name,
+        shard_dir=shard_dir,
+        settings=settings,
+        summary=read_summary(run_dir),
+        seeds=() if table is None else _seed_rows(table, attributes, seedbook, classifier),
+        attributes=attributes,
+        images=_table_if_there(run_dir / "images.parquet"),
+        seedbook=seedbook,
+        classifier=classifier,
+        feature_notes=_safetensors_notes(run_dir / "features.safetensors"),
+    )
+
+
+def _json_if_there(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
+
+
+def _table_if_there(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def _safetensors_notes(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as stream:
+        return dict(stream.metadata() or {})
+
+
+def _attributes(columns: list[str]) -> tuple[Attribute, ...]:
+    names = order([column.removesuffix("_mean") for column in columns if column.endswith("_mean")])
+    return tuple(Attribute(name, f"{name}_share" in columns) for name in names)
+
+
+def _seed_rows(
+    table: pd.DataFrame,
+    attributes: tuple[Attribute, ...],
+    seedbook: Mapping[str, Any] | None,
+    classifier: Mapping[str, Any] | None,
+) -> tuple[SeedRow, ...]:
+    cards = {int(card["seed"]): card for card in (seedbook or {}).get("cards", ())}
+    accuracies = (classifier or {}).get("per_seed_accuracy", {})
+    rows = []
+    for record in cast("list[dict[str, Any]]", table.sort_values("seed").to_dict("records")):
+        seed = int(record["seed"])
+        card = cards.get(seed, {})
+        rank, n = finite(record.get("fid_rank")), finite(record.get("n"))
+        rows.append(
+            SeedRow(
+                seed=seed,
+                n=None if n is None else int(n),
+                fid=_from_columns(record, "fid", "fid"),
+                rank=None if rank is None else int(rank),
+                verdict=_verdict(seed, card, seedbook),
+                tags=tuple(str(tag) for tag in card.get("tags", ())),
+                values=_attribute_values(record, attributes),
+                accuracy=finite(accuracies.get(str(seed))),
+            )
+        )
+    return tuple(rows)
+
+
+def _attribute_values(record: Mapping[str, Any], attributes: tuple[Attribute, ...]) -> dict[str, Estimate]:
+    found = {}
+    for attribute in attributes:
+        column = attribute.column
+        value = _from_columns(record, f"{column}_share" if attribute.share else f"{column}_mean", column)
+        if value is not None:
+            found[column] = value
+    return found
+
+
+def _from_columns(record: Mapping[str, Any], value_column: str, prefix: str) -> Estimate | None:
+    value, n = finite(record.get(value_column)), finite(record.get("n"))
+    if value is None:
+        return None
+    low, high = finite(record.get(f"{prefix}_low")), finite(record.get(f"{prefix}_high"))
+    return Estimate(value, low, high, None if n is None else int(n))
+
+
+def _verdict(seed: int, card: Mapping[str, Any], seedbook: Mapping[str, Any] | None) -> str:
+    verdict = card.get("verdict")
+    if verdict in VERDICTS:
+        return str(verdict)
+    for kind in ("golden", "inferior"):
+        if seed in (seedbook or {}).get(kind, ()):
+            return kind
+    return "inconclusive"

@@ -1,0 +1,169 @@
+"""``report.html``: one page that holds everything it shows. No network, no foreign script, no font, no time stamp.
+
+Sections are made by the other modules of this package; here they are joined and rendered. The page is made anew on
+every call: it takes seconds, and the same inputs give the same bytes. What a step that did not run would have given is
+a line that names the step. A content security policy inside the page forbids every request and every script but ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from seedml import __version__
+from seedml.config import StudyConfig
+from seedml.files import atomic_write_text
+from seedml.report import charts, galleries
+from seedml.report.attribute_sections import attribute_sections, featured_seeds, seed_points, value_range
+from seedml.report.classifier_section import classifier_section
+from seedml.report.headline import headlines, permutation_statement
+from seedml.report.inputs import Run, collect
+from seedml.report.methods import failed_images, methods
+from seedml.report.numbers import text
+from seedml.report.pictures import CellKey, Picture, read_pictures
+from seedml.report.seed_table import seed_table
+from seedml.report.usage import caveats, snippet
+from seedml.report.variance_section import variance_section
+from seedml.tracking import Tracker
+
+FILE = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(config: StudyConfig, tracker: Tracker) -> Path:
+    """Write ``runs/<name>/report.html`` from whatever steps have run, and hand it to the tracker.
+
+    Raises:
+        UserError: a file of the run folder is there but cannot be read.
+
+    """
+    path = config.run_dir / FILE
+    atomic_write_text(path, render(collect(config)))
+    tracker.file(path, "report")
+    return path
+
+
+def render(run: Run) -> str:
+    """The whole page for ``run``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html.j2").render(_context(run))
+
+
+def _context(run: Run) -> dict[str, Any]:
+    best, worst = galleries.best_and_worst(run)
+    featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run)]
+    pictures = read_pictures(run.shard_dir, galleries.cells_needed(run, featured))
+    script = _own("report.js")
+    return {
+        "run": run,
+        "version": __version__,
+        "style": _own("report.css"),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "facts": _facts(run),
+        "headlines": headlines(run),
+        "comparison": _comparison(run, pictures, best, worst),
+        "fid_chart": _fid_chart(run),
+        "permutation": permutation_statement(run),
+        "attributes": attribute_sections(run, pictures),
+        "variance": variance_section(run),
+        "classifier": classifier_section(run),
+        "diverse": _diverse(run, pictures),
+        "usage": _usage(run, pictures),
+        "table": seed_table(run),
+        "cards": _cards(run, pictures),
+        "methods": methods(run),
+        "has_pictures": bool(pictures),
+    }
+
+
+def _own(name: str) -> Markup:
+    """A file of this package, as it is: style and script are ours and hold nothing of the user's."""
+    return Markup((_TEMPLATES / name).read_text())  # noqa: S704
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """Model, size of the grid and sampler, as (name, value) pairs for the page's head."""
+    model, sampler = run.settings.get("model", {}), run.settings.get("sampler", {})
+    facts = [("Model", str(model.get("name") or model.get("path") or "unknown"))]
+    for key in ("seeds", "prompts", "images"):
+        figure = run.figure(key)
+        if figure:
+            facts.append((key.capitalize(), text(figure.value, 0)))
+    if failed_images(run):
+        facts.append(("Failed images", text(failed_images(run), 0)))
+    for name, key in (("Steps", "steps"), ("Guidance", "guidance_scale"), ("Scheduler", "scheduler")):
+        value = sampler.get(key) if sampler.get(key) is not None else model.get(key)
+        if value is not None:
+            facts.append((name, str(value)))
+    return facts
+
+
+def _comparison(
+    run: Run, pictures: Mapping[CellKey, Picture], best: Sequence[int], worst: Sequence[int]
+) -> list[galleries.PictureGrid]:
+    """Grids of the best and the worst seeds; empty without pictures."""
+    if not pictures:
+        return []
+    names = (
+        ("Golden seeds" if run.chosen("golden") else "Seeds with the lowest FID", best),
+        ("Inferior seeds" if run.chosen("inferior") else "Seeds with the highest FID", worst),
+    )
+    return [galleries.grid(run, pictures, seeds, name) for name, seeds in names if seeds]
+
+
+def _fid_chart(run: Run) -> Markup:
+    """Chart of every seed's FID, best first; empty before ``summarize``."""
+    ranked = sorted((row for row in run.seeds if row.fid), key=lambda row: (row.fid.value if row.fid else 0, row.seed))
+    if not ranked:
+        return Markup("")
+    points = seed_points(ranked, "fid", share=False)
+    low, high = value_range(points)
+    mean = sum(point.value for point in points) / len(points)
+    description = (
+        f"FID per seed, sorted, with intervals: from {text(points[0].value)} for seed {ranked[0].seed} "
+        f"to {text(points[-1].value)} for seed {ranked[-1].seed}."
+    )
+    axis = charts.Axis("FID (lower is better)", low, high)
+    return charts.interval_chart(
+        points, "rank of the seed", axis, description, [charts.Band("mean of all seeds", mean, mean)]
+    )
+
+
+def _diverse(run: Run, pictures: Mapping[CellKey, Picture]) -> galleries.PictureGrid | None:
+    seeds = run.chosen("diverse")
+    if not seeds or not pictures:
+        return None
+    return galleries.grid(run, pictures, seeds, "Diverse seeds")
+
+
+def _usage(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any] | None:
+    """The diffusers snippet for the golden seeds; ``None`` before selection found any."""
+    golden = run.chosen("golden")
+    if not golden:
+        return None
+    prompts = galleries.prompt_texts(pictures)
+    prompt = prompts[min(prompts)] if prompts else "a photo of a mug"
+    return {
+        "code": snippet(run.settings, golden, prompt),
+        "seeds": ", ".join(str(seed) for seed in golden),
+        "caveats": caveats(run.settings),
+    }
+
+
+def _cards(run: Run, pictures: Mapping[CellKey, Picture]) -> galleries.PictureGrid | None:
+    """Every seed's own pictures, by seed number; the table and the charts link here."""
+    seeds = galleries.all_seeds(run)
+    if not seeds or not pictures:
+        return None
+    return galleries.grid(run, pictures, seeds, "All seeds", columns=galleries.prompts_per_seed(len(seeds)))

@@ -1,0 +1,73 @@
+"""The table of all seeds: every cell carries the number it sorts by beside the text it shows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from seedml.report.inputs import Run, SeedRow
+from seedml.report.numbers import Estimate, interval, percent, shown, text
+from seedml.report.vocabulary import wording
+
+
+class Column(NamedTuple):
+    """A column: its heading, what it means, and whether a first click sorts it downwards."""
+
+    title: str
+    meaning: str
+    descending: bool = False
+
+
+class Cell(NamedTuple):
+    """A cell: what it shows, the number or text it sorts by (empty: always last), and its interval."""
+
+    text: str
+    key: str
+    bounds: str = ""
+
+
+class TableRow(NamedTuple):
+    """One seed with its cells, in the order of the columns."""
+
+    seed: int
+    verdict: str
+    cells: tuple[Cell, ...]
+
+
+class SeedTable(NamedTuple):
+    """Columns after the seed and its verdict, and a row per seed."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+
+def seed_table(run: Run) -> SeedTable:
+    """The table, by FID where there is one, else by seed."""
+    columns = [
+        Column("Rank", "1 is the lowest FID"),
+        Column("FID", "Fréchet distance to the reference; lower is better"),
+        Column("Images", "images that the row's numbers rest on", descending=True),
+    ]
+    with_accuracy = any(row.accuracy is not None for row in run.seeds)
+    if with_accuracy:
+        columns.append(Column("Recognised", "share of the held-out pictures in which the classifier names this seed"))
+    for attribute in run.attributes:
+        words = wording(attribute.column, attribute.share)
+        columns.append(Column(words.title, words.reading, descending=True))
+    ranked = sorted(run.seeds, key=lambda row: (row.rank is None, row.rank or 0, row.seed))
+    return SeedTable(tuple(columns), tuple(_row(run, row, with_accuracy) for row in ranked))
+
+
+def _row(run: Run, row: SeedRow, with_accuracy: bool) -> TableRow:
+    cells = [_count(row.rank), _cell(row.fid), _count(row.n)]
+    if with_accuracy:
+        cells.append(Cell(percent(row.accuracy), "" if row.accuracy is None else repr(row.accuracy)))
+    cells += [_cell(row.values.get(attribute.column), attribute.share) for attribute in run.attributes]
+    return TableRow(row.seed, row.verdict, tuple(cells))
+
+
+def _count(value: int | None) -> Cell:
+    return Cell(text(value, 0), "" if value is None else str(value))
+
+
+def _cell(entry: Estimate | None, share: bool = False) -> Cell:
+    return Cell(shown(entry, share), "" if entry is None else repr(entry.value), interval(entry, share))

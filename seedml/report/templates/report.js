@@ -1,0 +1,87 @@
+"use strict";
+document.documentElement.classList.add("js");
+
+/* Table of all seeds: sort by any heading, filter by verdict and number. */
+(function () {
+  const table = document.getElementById("seed-table");
+  if (!table) return;
+  const body = table.tBodies[0];
+  const headings = [...table.tHead.rows[0].cells];
+  const rows = [...body.rows];
+  const verdict = document.getElementById("filter-verdict");
+  const number = document.getElementById("filter-seed");
+  const status = document.getElementById("table-status");
+  const whole = /^\d+$/;
+
+  function compare(a, b, column, sign) {
+    const x = a.cells[column].dataset.key, y = b.cells[column].dataset.key;
+    if (x === "" || y === "") return (x === "") - (y === "");  // what is absent stays last in both directions
+    if (whole.test(x) && whole.test(y)) return sign * Math.sign(Number(BigInt(x) - BigInt(y)));  // seeds exceed 2^53
+    const numeric = Number(x) - Number(y);
+    return sign * (Number.isNaN(numeric) ? x.localeCompare(y) : numeric);
+  }
+
+  function sort(column) {
+    const heading = headings[column];
+    const old = heading.getAttribute("aria-sort");
+    const turned = { ascending: "descending", descending: "ascending" };
+    const order = turned[old] || heading.dataset.first;
+    headings.forEach((other) => other.setAttribute("aria-sort", "none"));
+    heading.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    rows.sort((a, b) => compare(a, b, column, sign) || compare(a, b, 0, 1));
+    body.append(...rows);
+    tell("sorted by " + heading.textContent.trim() + ", " + order);
+  }
+
+  function filter() {
+    const wanted = number.value.trim();
+    rows.forEach((row) => {
+      row.hidden = Boolean((verdict.value && row.dataset.verdict !== verdict.value) ||
+        (wanted && !row.dataset.seed.startsWith(wanted)));
+    });
+    tell("");
+  }
+
+  function tell(action) {
+    const count = rows.filter((row) => !row.hidden).length;
+    status.textContent = count + " of " + rows.length + " seeds" + (action ? ", " + action : "");
+  }
+
+  headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => sort(column)));
+  verdict.addEventListener("change", filter);
+  number.addEventListener("input", filter);
+  document.getElementById("copy-visible").addEventListener("click", (event) => {
+    copy(rows.filter((row) => !row.hidden).map((row) => row.dataset.seed).join(", "), event.currentTarget);
+  });
+})();
+
+function copy(text, button) {
+  const label = button.textContent;
+  const done = (worked) => {
+    button.textContent = worked ? "Copied" : "Select and copy by hand";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  };
+  if (navigator.clipboard) {
+    navigator.clipboard.writeText(text).then(() => done(true), () => done(fallback(text)));
+  } else {
+    done(fallback(text));
+  }
+}
+
+function fallback(text) {
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const worked = document.execCommand("copy");
+  field.remove();
+  return worked;
+}
+
+document.querySelectorAll("[data-copy]").forEach((button) => {
+  button.addEventListener("click", () => copy(document.getElementById(button.dataset.copy).textContent, button));
+});
+
+/* Settings are folded away on screen; paper cannot be unfolded. */
+window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));

@@ -1,0 +1,94 @@
+"""What the measured columns are called on the page, and one sentence on how to read each.
+
+A column that is not listed is shown all the same, under its own name: a new attribute needs no entry here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How one measured column is presented.
+
+    Attributes:
+        title: the heading, with the first letter capitalised.
+        reading: what the number is, in one sentence.
+        unit: the axis label's unit.
+        share: whether the column is 0/1, so that a seed's mean is a share of its images.
+        highest: what a seed with a high value does; the heading of its pictures.
+        lowest: the same for a low value; empty when low values are not worth pictures.
+        detail: whether the column only refines another one: it gets a table column, but no section.
+
+    """
+
+    title: str
+    reading: str
+    unit: str
+    share: bool = False
+    highest: str = "Highest"
+    lowest: str = "Lowest"
+    detail: bool = False
+
+
+_WORDINGS = {
+    "grayscale": Wording(
+        "Grayscale", "Share of a seed’s pictures that have no colour.", "share of pictures, %", share=True,
+        highest="Most often grayscale", lowest="",
+    ),
+    "grayscale_chroma": Wording(
+        "Chroma", "Mean CIELAB chroma of the pictures: how colourful they are; 0 is gray.", "mean chroma", detail=True,
+    ),
+    "border": Wording(
+        "Border", "Share of a seed’s pictures with a plain border.", "share of pictures, %", share=True,
+        highest="Most often with a border", lowest="",
+    ),
+    "border_width": Wording(
+        "Border width", "Mean width of the border, as a fraction of the picture’s side; 0 without one.",
+        "fraction of the side", detail=True,
+    ),
+    "lettering": Wording(
+        "Lettering", "Share of a seed’s pictures in which letters appear that nobody asked for.",
+        "share of pictures, %", share=True, highest="Most often with lettering", lowest="",
+    ),
+    "sky": Wording(
+        "Sky", "Mean share of the picture’s height that lies above the horizon.", "fraction of the picture",
+        highest="Largest sky", lowest="Smallest sky",
+    ),
+    "size": Wording(
+        "Object size", "Mean size of the object: square root of its box’s area, as a fraction of the picture’s side.",
+        "fraction of the side", highest="Largest objects", lowest="Smallest objects",
+    ),
+    "depth": Wording(
+        "Depth", "Mean distance of the object; 0 is near and 1 is far.", "0 near … 1 far",
+        highest="Farthest objects", lowest="Nearest objects",
+    ),
+    "agreement": Wording(
+        "Caption agreement", "How surely the picture shows what the caption names: "
+        "mean probability of the captioned object, colour and ground.",
+        "mean probability", highest="Closest to the caption", lowest="Farthest from the caption",
+    ),
+    "location_x": Wording(
+        "Location, horizontal", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right", detail=True,
+    ),
+    "location_y": Wording(
+        "Location, vertical", "Mean centre of the object, from top 0 to bottom 1.", "0 top … 1 bottom", detail=True,
+    ),
+}  # fmt: skip
+
+
+def wording(column: str, share: bool = False) -> Wording:
+    """The wording for a column; for an unknown one its name in plain words."""
+    known = _WORDINGS.get(column)
+    if known is not None:
+        return known
+    title = column.replace("_", " ").capitalize()
+    reading = f"Share of a seed’s pictures with “{column}”." if share else f"Mean of “{column}” over a seed’s pictures."
+    return Wording(title, reading, "share of pictures, %" if share else f"mean {column}", share=share)
+
+
+def order(columns: list[str]) -> list[str]:
+    """Columns in reading order: the listed ones first, in the order of this file, then the others by name."""
+    known = list(_WORDINGS)
+    return sorted(columns, key=lambda column: (known.index(column) if column in known else len(known), column))
