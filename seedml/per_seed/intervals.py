@@ -46,10 +46,11 @@ class Jackknife(NamedTuple):
         return Interval(self.value, self.value - reach, self.value + reach)
 
     def p_value(self) -> Floats:
-        """Two-sided Student-t test that the expectation is 0; 1 where value and error are both 0."""
+        """Two-sided Student-t test that the expectation is 0; 1 where value and error are both 0, NaN without error."""
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.abs(self.value) / self.error
-        return np.where(np.isnan(t), 1.0, 2 * stats.t.sf(t, self.freedom))
+        t = np.where((self.value == 0) & (self.error == 0), 0.0, t)
+        return np.asarray(2 * stats.t.sf(t, self.freedom))
 
 
 def block_jackknife(value: ArrayLike, deleted: ArrayLike, sizes: Ints) -> Jackknife:

@@ -1,0 +1,185 @@
+"""The images that a seed's images are compared with, as features of the same network.
+
+By default scenes rendered from the study's own captions: what the bundled model would draw if it were perfect and its
+noise had no say. For prompts outside that world a path has to be given: features, or a folder of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seedml.captions import Caption, parse_caption
+from seedml.errors import UserError
+from seedml.files import sha256_of
+from seedml.progress import progress_bar
+from seedml.prompts import Prompt
+
+if TYPE_CHECKING:
+    from seedml.config import ReferenceConfig
+    from seedml.features import FeatureNetwork
+
+SCENES_SEED = 1_706_08500
+"""The reference's own stream of scenes: none of those the bundled model was trained on."""
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_REMEDY = "prompts.set=scenes, or reference.path=<features in .npz or .safetensors, or a folder of images>"
+
+Embed = Callable[[torch.Tensor], torch.Tensor]
+"""``N × 3 × H × W`` uint8 -> ``N × D`` float32."""
+
+
+class ReferenceFeatures(NamedTuple):
+    """Feature vectors of reference images.
+
+    Attributes:
+        features: M × D float32.
+        prompt_ids: M int64, the prompt an image belongs to; −1 where it belongs to none.
+        source: where they come from, in words.
+
+    """
+
+    features: NDArray[np.float32]
+    prompt_ids: NDArray[np.int64]
+    source: str
+
+
+def check_reference(config: ReferenceConfig, prompts: Sequence[Prompt]) -> dict[str, object]:
+    """Fail before the hours if there can be no reference; else what determines it, for the step's settings.
+
+    Raises:
+        UserError: prompts that are no captions of the bundled world and no path; a path that does not exist.
+
+    """
+    if _path(config) is None:
+        _captions(prompts)
+        return {"set": config.set, "images_per_prompt": config.images_per_prompt}
+    path = Path(str(_path(config))).expanduser()
+    if not path.exists():
+        raise UserError("reference.path does not exist", given=str(path), remedy=_REMEDY)
+    return {"path": str(path), "sha256": sha256_of(path) if path.is_file() else ""}
+
+
+def make_reference(
+    config: ReferenceConfig, prompts: Sequence[Prompt], network: FeatureNetwork, embed: Embed, device: torch.device,
+    batch_size: int,
+) -> ReferenceFeatures:  # fmt: skip
+    """The reference of a study.
+
+    Args:
+        config: which.
+        prompts: the study's, for rendered scenes.
+        network: whose features; stored features must be of the same.
+        embed: the network on ``device``.
+        device: where to draw and embed.
+        batch_size: images at a time.
+
+    """
+    given = _path(config)
+    if given is None:
+        return _of_scenes(prompts, config.images_per_prompt, embed, device, batch_size)
+    path = Path(given).expanduser()
+    return _of_folder(path, embed, device, batch_size) if path.is_dir() else _of_file(path, network)
+
+
+def _path(config: ReferenceConfig) -> str | None:
+    """Where the reference is, if it is not rendered."""
+    path: str | None = getattr(config, "path", None)
+    return path
+
+
+def _captions(prompts: Sequence[Prompt]) -> list[Caption]:
+    captions = [parse_caption(prompt.text) for prompt in prompts]
+    for prompt, caption in zip(prompts, captions, strict=True):
+        if caption is None:
+            raise UserError(
+                f"prompt {prompt.prompt_id} names no scene of the bundled world, so no reference can be rendered",
+                given=prompt.text, legal="one object, one colour and one ground of seedml.captions", remedy=_REMEDY,
+            )  # fmt: skip
+    return [caption for caption in captions if caption is not None]
+
+
+def _of_scenes(
+    prompts: Sequence[Prompt], per_prompt: int, embed: Embed, device: torch.device, batch_size: int
+) -> ReferenceFeatures:
+    """Rendered scenes: the k-th of a prompt depends on prompt_id and k alone."""
+    from seedml.models.bundled.scenes import draw, sample_scenes
+
+    captions = [caption for caption in _captions(prompts) for _ in range(per_prompt)]
+    prompt_ids = np.repeat([prompt.prompt_id for prompt in prompts], per_prompt)
+    indices = prompt_ids * per_prompt + np.tile(np.arange(per_prompt), len(prompts))
+    features = []
+    with progress_bar("reference", total=len(captions), unit="images") as bar:
+        for rows in _slices(len(captions), batch_size):
+            scenes = sample_scenes(SCENES_SEED, indices[rows], captions[rows]).to(device)
+            features.append(embed(draw(scenes)).cpu().numpy())
+            bar.advance(rows.stop - rows.start)
+    return ReferenceFeatures(np.concatenate(features), prompt_ids, f"rendered scenes, {per_prompt} a prompt")
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _of_folder(folder: Path, embed: Embed, device: torch.device, batch_size: int) -> ReferenceFeatures:
+    """All images below a folder; one batch holds images of one size."""
+    from PIL import Image
+
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if len(paths) < 2:
+        raise UserError("reference.path holds fewer than two images", given=str(folder), legal=", ".join(_SUFFIXES))
+    features: list[NDArray[np.float32]] = []
+    waiting: list[torch.Tensor] = []
+    with progress_bar("reference", total=len(paths), unit="images") as bar:
+        for path in paths:
+            with Image.open(path) as image:
+                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            if waiting and (len(waiting) == batch_size or waiting[0].shape != pixels.shape):
+                features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
+                waiting = []
+            waiting.append(pixels)
+            bar.advance()
+        features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
+    return ReferenceFeatures(np.concatenate(features), np.full(len(paths), -1), f"images in {folder}")
+
+
+def _of_file(path: Path, network: FeatureNetwork) -> ReferenceFeatures:
+    """``features`` M × D and, where known, ``prompt_id`` M, in ``.npz`` or ``.safetensors``."""
+    arrays, notes = _read_arrays(path)
+    if "features" not in arrays:
+        raise UserError(
+            f"{path} holds no array `features`", given=", ".join(sorted(arrays)), legal="features: images × dimensions",
+            remedy="write the feature vectors of the reference images under that name",
+        )  # fmt: skip
+    features = np.asarray(arrays["features"], np.float32)
+    told = {key: notes[key] for key in ("network", "resize") if key in notes}
+    ours = {"network": network.name, "resize": network.resize}
+    if features.ndim != 2 or features.shape[1] != network.dimension or any(ours[key] != told[key] for key in told):
+        raise UserError(
+            f"{path} holds features of another network", given=f"{told or 'no name'}, shape {features.shape}",
+            legal=f"{ours}, {network.dimension} dimensions", remedy="embed the reference with the study's network",
+        )  # fmt: skip
+    if len(features) < 2 or not np.isfinite(features).all():
+        raise UserError(
+            f"{path} holds too few or non-finite features", given=len(features), legal="two or more, finite"
+        )
+    prompt_ids = np.asarray(arrays.get("prompt_id", np.full(len(features), -1)), np.int64)
+    return ReferenceFeatures(features, prompt_ids, f"features in {path.name}")
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
+    """Arrays by name, and what the file says of them."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        return arrays, {key: str(arrays[key]) for key in ("network", "resize") if key in arrays}
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
+    raise UserError("reference.path is of no known kind", given=str(path), legal=".npz, .safetensors or a folder")
