@@ -1,0 +1,155 @@
+"""The step ``select``: measured images -> ``seedbook.json``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seedml.attributes import load_attributes, share_columns
+from seedml.config import resolved
+from seedml.errors import UserError
+from seedml.files import atomic_write_json, finish_step, step_is_done
+from seedml.measurement import Measurements, load_measurements
+from seedml.measurement.results import measured_hashes
+from seedml.measurement.trainer import threads
+from seedml.per_seed.balance import Cube, table
+from seedml.per_seed.columns import ColumnStatistics, column_statistics
+from seedml.provenance import made_from, record_inputs
+from seedml.selection.cards import cards, noise_hashes, origin
+from seedml.selection.choice import CHOOSING, CONFIRMING, choose, side_of
+from seedml.selection.held_out import confirm, named, top_quarters
+from seedml.selection.ranking import rank_seeds
+from seedml.shards.dataset import complete_dataset
+from seedml.summary import update_summary
+
+if TYPE_CHECKING:
+    from seedml.config import StudyConfig
+    from seedml.tracking import Tracker
+
+STEP = "select"
+BOOK = "seedbook.json"
+_HEADLINE = ("golden_gain_held_out", "diversity_gain")
+
+
+def select(config: StudyConfig, tracker: Tracker) -> None:
+    """Choose seeds on the selection prompts, confirm them on the held-out ones, write the seed book.
+
+    Raises:
+        UserError: images are not measured yet; too few prompts that all seeds have; other settings in the same folder.
+
+    """
+    measured = load_measurements(config.run_dir)
+    settings = {"selection": resolved(config)["selection"], "statistics": resolved(config)["statistics"]}
+    inputs = measured_hashes(config.run_dir)
+    there = (config.run_dir / BOOK).is_file()
+    if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
+        return
+    started = time.monotonic()
+    with threads(config.trainer.threads):
+        book = seed_book(config, measured)
+    atomic_write_json(config.run_dir / BOOK, book)
+    _tell(config, tracker, book, time.monotonic() - started)
+    record_inputs(config.run_dir, STEP, inputs)
+    finish_step(config.run_dir, STEP, settings)
+
+
+def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
+    """``seedbook.json`` as a mapping."""
+    dataset, tiles = complete_dataset(config)
+    choosing, confirming = (side_of(measured, splits, config.statistics) for splits in (CHOOSING, CONFIRMING))
+    if choosing is None:
+        raise UserError(
+            "selection needs prompts to choose seeds on", legal=f"two or more in the splits {' and '.join(CHOOSING)}",
+            given=config.prompts.splits, remedy="give prompts.splits.train a larger share",
+        )  # fmt: skip
+    ranking = rank_seeds(choosing.folds, config.statistics.confidence)
+    choice = choose(config.selection, choosing, ranking)
+    columns = _columns(config, measured, choosing.cube)
+    confirmation = confirm(choice, choosing, confirming, config.statistics)
+    if "agreement" in columns and columns["agreement"].n:
+        by_both = top_quarters(ranking, columns["agreement"], config.statistics.confidence)
+        confirmation["best_quarter_by_fid_and_agreement"] = named(by_both)
+    hashes = noise_hashes([dataset.shard(tile).with_suffix(".parquet") for tile in tiles])
+    shared, seeds = origin(config, dataset), choosing.cube.seeds
+    return {
+        "name": config.name,
+        "model": config.model.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rule": _rule(config, choosing.folds.n, confirming.folds.n if confirming else 0),
+        "cards": [
+            {"seed": card["seed"], **shared, "noise_sha256": hashes[card["seed"]], **card}
+            for card in cards(config, ranking, choosing, confirming, columns)
+        ],
+        "golden": seeds[choice.golden].tolist(),
+        "inferior": seeds[choice.inferior].tolist(),
+        "diverse": seeds[choice.diverse].tolist(),
+        "confirmation": confirmation,
+    }
+
+
+def _columns(config: StudyConfig, measured: Measurements, cube: Cube) -> dict[str, ColumnStatistics]:
+    """Attribute statistics on the selection prompts."""
+    shares = share_columns(load_attributes(config.measure.attributes))
+    seeds, prompt_ids = (measured.images[name].to_numpy(np.int64) for name in ("seed", "prompt_id"))
+    tables = {
+        name: table(measured.images[name].to_numpy(np.float64), seeds, prompt_ids, cube.seeds, cube.prompt_ids)
+        for name in measured.columns
+    }
+    return {name: column_statistics(values, name in shares, config.statistics) for name, values in tables.items()}
+
+
+def _rule(config: StudyConfig, chosen_on: int, confirmed_on: int) -> dict[str, object]:
+    """How seeds were chosen, for whoever reads the book without this program."""
+    wanted = config.selection
+    return {
+        "golden": f"at most {wanted.golden} seeds of smallest Fréchet distance, surely better than the mean seed",
+        "inferior": f"at most {wanted.inferior} seeds of largest Fréchet distance, surely worse than the mean seed",
+        "diverse": f"at most {wanted.diverse} seeds by farthest-point sampling of their mean features, none inferior",
+        "false_discovery_rate": round(1 - config.statistics.confidence, 10),
+        "features": config.measure.features,
+        "chosen_on": {"splits": list(CHOOSING), "prompts": chosen_on},
+        "confirmed_on": {"splits": list(CONFIRMING), "prompts": confirmed_on},
+    }
+
+
+def _tell(config: StudyConfig, tracker: Tracker, book: Mapping[str, Any], seconds: float) -> None:
+    headline = {key: book["confirmation"][key] for key in _HEADLINE if key in book["confirmation"]}
+    update_summary(config.run_dir, {**headline, "seconds": {STEP: round(seconds, 3)}})
+    tracker.summary({**headline, **{name: book[name] for name in ("golden", "inferior", "diverse")}})
+    tracker.file(config.run_dir / BOOK, "seedbook")
+    for line in _lines(book):
+        print(line, file=sys.stderr)
+
+
+def _lines(book: Mapping[str, Any]) -> list[str]:
+    """What the terminal says: the lists, what they are worth, and chance."""
+    confirmation = book["confirmation"]
+    lines = [
+        f"{name} seeds: {', '.join(map(str, book[name])) or 'none beyond doubt'}"
+        for name in ("golden", "inferior", "diverse")
+    ]
+    if "golden_gain_held_out" in confirmation:
+        won, chance = confirmation["golden_gain_held_out"], confirmation["chance"]["golden_gain_held_out"]
+        lines.append(f"held-out gain of the best seeds in FID: {_words(won)}; of seeds at random: {_words(chance)}")
+    if "best_on_both" in confirmation:
+        lines.append(_shared("best on selection and on held-out prompts alike", confirmation["best_on_both"]))
+    if "best_quarter_by_fid_and_agreement" in confirmation:
+        rule = confirmation["best_quarter_by_fid_and_agreement"]
+        lines.append(_shared("in the best quarter by FID and by caption agreement", rule))
+    return lines
+
+
+def _words(entry: Mapping[str, Any]) -> str:
+    limits = f" ({entry['low']:.3g} to {entry['high']:.3g})" if "low" in entry else ""
+    return f"{entry['value']:.3g}{limits}"
+
+
+def _shared(what: str, entry: Mapping[str, Any]) -> str:
+    chance = entry["chance"]
+    by_chance = f"{chance['value']:.2g} ({chance['low']} to {chance['high']})"
+    return f"{what}: {entry['value']} of {min(entry['of'])} seeds; by chance {by_chance}"
