@@ -67,7 +67,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         value = yaml.load(text, Loader=_CoreLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 5,000 digits; brackets 1,000 deep
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)

@@ -16,7 +16,7 @@ MAX_SEEDS = 1_000_000
 """More seeds than this in one study are a typing error (``0:64000000``); the list is held in memory."""
 
 LEGAL = "seeds 0 to 9223372036854775807, such as 0:64 (0 to 63), [3,7,469] or '0:64,469'"
-_PART = re.compile(r"(-?\d+)(?::(-?\d+))?")
+_PART = re.compile(r"(-?\d{1,40})(?::(-?\d{1,40}))?")
 _CPU_SEED_BITS = 32
 
 

@@ -53,6 +53,12 @@ def test_broken_yaml_names_file_and_line(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 5000])
+def test_absurd_values_are_users_mistakes_too(text: str) -> None:
+    with pytest.raises(UserError, match="no valid YAML"):
+        parse_yaml(text, "the value of sampler.steps")
+
+
 def test_duplicate_key_is_named() -> None:
     with pytest.raises(UserError, match="'seeds' is given twice"):
         parse_yaml("seeds: 1\nname: x\nseeds: 2", "study.yaml")

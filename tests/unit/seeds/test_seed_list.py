@@ -45,6 +45,7 @@ def test_known_spellings(given: object, seeds: tuple[int, ...]) -> None:
         ("64:0", "empty range"),
         ("", "cannot be read"),
         ("a", "cannot be read"),
+        ("9" * 5000, "cannot be read"),
         ("0-64", "cannot be read"),
         ("0:64:2", "cannot be read"),
         ("1.5", "cannot be read"),
