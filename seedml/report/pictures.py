@@ -17,6 +17,7 @@ from typing import NamedTuple
 from seedml.errors import UserError
 from seedml.grid import Cell
 from seedml.shards.format import FORMATS
+from seedml.shards.reader import read_marker
 
 SIDE = 128
 """Longest side of an embedded picture, px."""
@@ -85,6 +86,8 @@ def _read_cells(shard: Path, wanted: Mapping[CellKey, str]) -> dict[CellKey, byt
         return {}
     cells = {f"{Cell(*cell).key}.{ending}": cell for cell in wanted for ending in FORMATS}
     found: dict[CellKey, bytes] = {}
+    if not shard.exists() or shard.stat().st_size != read_marker(shard).bytes:
+        raise UserError(f"{shard} is not as its marker says", remedy="run `seedml generate` again")
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
