@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 SIZE = 32  # pixels a side
 LATENT = 16  # an autoencoder of factor 2: enough positions for a batch to differ, cheap enough for a test
+LOUDER = 15.0  # with this a prompt moves pixels by tens of levels
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
@@ -43,6 +44,14 @@ def _vae() -> AutoencoderKL:
     )  # fmt: skip
 
 
+def _listen(unet: UNet2DConditionModel) -> None:
+    """Make the prompt matter: freshly initialised attention hardly hears it, and then no test could miss it either."""
+    with torch.no_grad():
+        for name, weight in unet.named_parameters():
+            if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+                weight.mul_(LOUDER)
+
+
 def tiny_stable_diffusion(folder: Path, seed: int = 0) -> Path:
     """A ``StableDiffusionPipeline`` (32 × 32 pixels, latents 4 × 16 × 16, DDIM) in ``folder``."""
     tokenizer = tiny_tokenizer()
@@ -61,6 +70,7 @@ def tiny_stable_diffusion(folder: Path, seed: int = 0) -> Path:
             ),
             safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
+    _listen(pipeline.unet)
     pipeline.save_pretrained(folder)
     return folder
 
@@ -87,5 +97,6 @@ def tiny_sdxl(folder: Path, seed: int = 0, turbo: bool = False) -> Path:
                 timestep_spacing="trailing" if turbo else "leading",
             ),
         )  # fmt: skip
+    _listen(pipeline.unet)
     pipeline.save_pretrained(folder)
     return folder

@@ -75,7 +75,7 @@ class TileWriter(BasePredictionWriter):
 
 
 class ShardQueue:
-    """Encodes in worker threads and writes in one, in the order of :meth:`put`. Its errors are raised at the next call."""
+    """Encodes in worker threads and writes in one, in the order of :meth:`put`. Their errors come at the next call."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self._dataset = dataset

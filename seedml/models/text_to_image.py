@@ -209,9 +209,12 @@ def _scheduler(own: Any, sampling: Sampling) -> Any:
         if name not in options:
             raise unknown_name(f"model.scheduler_options for {sampling.scheduler}", name, options)
     try:
-        return cls.from_config(own.config, **sampling.scheduler_options)
+        scheduler = cls.from_config(own.config, **sampling.scheduler_options)
+        scheduler.set_timesteps(sampling.steps)  # some refuse some numbers of steps: find out before the first image
     except (ImportError, NotImplementedError, ValueError) as error:
         raise UserError(
-            f"the scheduler cannot be made ({str(error).strip().splitlines()[0]})", given=sampling.scheduler,
-            remedy="choose another sampler.scheduler or other model.scheduler_options",
+            f"the scheduler cannot be used ({str(error).strip().splitlines()[0]})",
+            given=f"{sampling.scheduler}, {sampling.steps} steps, options {sampling.scheduler_options}",
+            remedy="choose another sampler.scheduler, sampler.steps or model.scheduler_options",
         ) from error  # fmt: skip
+    return scheduler
