@@ -142,13 +142,15 @@ def _seed_table(images: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     for place, seed in enumerate(seeds):
         own = images[(images["seed"] == seed) & (images["status"] == "ok")]
         fid = 20.0 + 0.37 * ((place * 7) % len(seeds))
-        row: dict[str, Any] = {"seed": seed, "n": len(own), "fid": fid, "fid_low": fid - 0.8, "fid_high": fid + 0.9}
+        row: dict[str, Any] = {"seed": seed, "n": len(own), "fid": fid, "fid_low": fid - 0.8, "fid_high": fid + 0.9,
+                               "fid_corrected": fid - 3, "fid_q_value": 0.04 if fid < 21 else 0.2}  # fmt: skip
         for column in images.columns[4:]:
             mean, error = own[column].mean(), own[column].std() / len(own) ** 0.5
             row |= {f"{column}_mean": mean, f"{column}_low": max(0.0, mean - 2 * error),
                     f"{column}_high": mean + 2 * error}  # fmt: skip
             if column in ("grayscale", "border", "lettering"):
                 row |= {f"{column}_share": mean, f"{column}_high": min(1.0, mean + 2 * error)}
+            row[f"{column}_q_value"] = 0.001 if place in (GRAYSCALE_SEED, BORDER_SEED) else 0.6
         rows.append(row)
     table = pd.DataFrame(rows)
     table["fid_rank"] = table["fid"].rank().astype(int)
@@ -166,21 +168,14 @@ def _summary(table: pd.DataFrame, images: int, n_prompts: int) -> dict[str, Any]
         "classifier_test_accuracy": {"value": 0.9997, "low": 0.998, "high": 1.0, "n": 2048},
         "classifier_shuffled_label_accuracy": {"value": 0.081, "low": 0.06, "high": 0.104, "n": 2048},
         "classifier_chance": 1 / len(table), "golden_gain_held_out": {"value": 2.1, "low": 0.9, "high": 3.2, "n": 6},
-        "diversity_gain": {"value": 0.31, "low": 0.12, "high": 0.48, "n": 8},
-        "grayscale_spread_null_p": 1 / 201,
-        "variance_shares": {
-            "size": _shares(0.54, 0.45, 0.63, 0.1),
-            "sky": _shares(0.71, 0.6, 0.8, 0.02),
-        },
+        "diversity_gain": {"value": 0.31, "low": 0.12, "high": 0.48, "n": 6},
+        "fid_spread": {"value": worst["fid"] - best["fid"], "n": n_prompts},
+        "fid_spread_by_chance": {"value": 1.2, "low": 0.7, "high": 1.9, "n": 200},
+        "spread_null_p_grayscale": 1 / 201,
+        "seed_share_size": {"value": 0.54, "low": 0.45, "high": 0.63, "n": n_prompts},
+        "seed_share_sky": {"value": 0.71, "low": 0.6, "high": 0.8, "n": n_prompts},
         "seconds": {"generate": 184.2, "measure": 21.0, "summarize": 12.5, "classify": 95.0, "select": 1.2},
         "versions": {"torch": "2.12.1", "diffusers": "0.42.1", "seedml": "0.1.0"}, "device": "cpu (2 threads)",
-    }  # fmt: skip
-
-
-def _shares(seed: float, low: float, high: float, prompt: float) -> dict[str, Any]:
-    return {
-        "seed": {"value": seed, "low": low, "high": high}, "prompt": {"value": prompt},
-        "residual": {"value": 1 - seed - prompt},
     }  # fmt: skip
 
 
@@ -193,10 +188,25 @@ def _seedbook(name: str, table: pd.DataFrame) -> dict[str, Any]:
     golden, inferior, diverse = ranked[:3], ranked[-3:][::-1], ranked[::2][:6]
     verdicts = dict.fromkeys(golden, "golden") | dict.fromkeys(inferior, "inferior")
     cards = [
-        {"seed": int(seed), "verdict": verdicts.get(int(seed), "inconclusive"), "tags": []} for seed in table["seed"]
+        {
+            "seed": int(seed),
+            "verdict": verdicts.get(int(seed), "inconclusive"),
+            "tags": ["high sky"] if seed == 7 else [],
+        }
+        for seed in table["seed"]
     ]
     return {"name": name, "model": "seedling", "rule": {}, "cards": cards, "golden": golden, "inferior": inferior,
-            "diverse": diverse, "confirmation": {}}  # fmt: skip
+            "diverse": diverse, "confirmation": _confirmation(len(table))}  # fmt: skip
+
+
+def _confirmation(seeds: int) -> dict[str, Any]:
+    return {
+        "golden_gain_on_selection_prompts": {"value": 3.4, "low": 2.0, "high": 4.8, "n": 8},
+        "golden_gain_held_out": {"value": 2.1, "low": 0.9, "high": 3.2, "n": 6, "seeds": [0, 1, 2]},
+        "inferior_loss_held_out": {"value": 1.8, "low": 0.4, "high": 3.1, "n": 6, "seeds": [3, 4, 5]},
+        "best_on_both": {"value": 2, "of": [3, 3], "chance": {"value": 9 / seeds, "low": 0, "high": 1}, "p": 0.02},
+        "chance": {"golden_gain_held_out": {"value": 0.01, "low": -1.2, "high": 1.3, "n": 6}},
+    }
 
 
 def _metrics(seeds: Sequence[int]) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _section(run: Run, pictures: Mapping[CellKey, Picture], attribute: Attribute
     findings = (
         _range_sentence("Over all seeds", ranked, attribute),
         _null_sentence(run, column),
+        _differing_sentence(run, column),
         _chance_sentence(ranked, attribute),
     )
     grids = [_end_grid(run, pictures, attribute, words, highest=True)]
@@ -134,10 +135,21 @@ def _range_sentence(subject: str, ranked: Sequence[SeedRow], attribute: Attribut
 
 
 def _null_sentence(run: Run, column: str) -> str:
-    entry = run.figure(f"{column}_spread_null_p")
+    entry = run.figure(f"spread_null_p_{column}")
     if entry is None:
         return ""
     return f"Shuffled within prompts, seed labels gave so wide a spread in {reached_by(run, entry.value)}."
+
+
+def _differing_sentence(run: Run, column: str) -> str:
+    tested = [row for row in run.seeds if column in row.q_values]
+    if not tested:
+        return ""
+    count = sum(run.differs(row, column) for row in tested)
+    return (
+        f"{count or 'None'} of {len(tested)} seeds {'differs' if count == 1 else 'differ'} from the average seed "
+        f"beyond doubt (q ≤ {1 - run.level:g}, Benjamini-Hochberg)."
+    )
 
 
 def _chance_sentence(ranked: Sequence[SeedRow], attribute: Attribute) -> str:

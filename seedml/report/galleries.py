@@ -38,6 +38,7 @@ class GridRow(NamedTuple):
     verdict: str
     note: str
     frames: tuple[Frame, ...]
+    tags: tuple[str, ...] = ()
     chart: Markup = Markup("")
 
 
@@ -117,7 +118,8 @@ def grid(
         row = run.row(seed)
         frames = tuple(_frame(pictures.get((seed, p)), seed, texts.get(p, f"prompt {p}")) for p in prompts)
         note = (notes or {}).get(seed) or (fid_note(row) if row else "")
-        rows.append(GridRow(seed, row.verdict if row else "inconclusive", note, frames))
+        verdict, tags = (row.verdict, row.tags) if row else ("inconclusive", ())
+        rows.append(GridRow(seed, verdict, note, frames, tags))
     return PictureGrid(caption, tuple(texts.get(prompt, f"prompt {prompt}") for prompt in prompts), tuple(rows))
 
 

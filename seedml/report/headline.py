@@ -61,8 +61,13 @@ def permutation_statement(run: Run) -> str:
     entry = run.figure("fid_spread_null_p")
     if entry is None:
         return ""
-    best, worst = run.figure("fid_best"), run.figure("fid_worst")
-    gap = f"A gap of {text(worst.value - best.value)} or more" if best and worst else "A gap as wide as this"
+    gap, by_chance = run.figure("fid_spread"), run.figure("fid_spread_by_chance")
+    wide = f"A gap of {text(gap.value)} or more" if gap else "A gap as wide as this"
+    usual = (
+        f", where it was {text(by_chance.value)} in the mean ({interval(by_chance)} in {run.confidence} of them)"
+        if by_chance
+        else ""
+    )
     verdict = (
         "So the seeds do differ."
         if entry.value <= P_LEVEL
@@ -70,7 +75,7 @@ def permutation_statement(run: Run) -> str:
     )
     return (
         f"If seeds had no effect, shuffling the seed labels within every prompt would change nothing. "
-        f"{gap} between best and worst seed turned up in {reached_by(run, entry.value)}. {verdict}"
+        f"{wide} between best and worst seed turned up in {reached_by(run, entry.value)}{usual}. {verdict}"
     )
 
 
@@ -122,23 +127,26 @@ def _control(run: Run) -> Headline:
 
 
 def _gain(run: Run) -> Headline:
-    title, entry = "Do golden seeds hold?", run.figure("golden_gain_held_out")
+    title, entry = "Do golden seeds hold? (FID gain)", run.figure("golden_gain_held_out")
     if entry is None:
         return _absent(title, "select")
-    lead = "Golden seeds against the average seed, on prompts that had no part in choosing them; above 0 is better. "
+    who = "Golden seeds" if run.chosen("golden") else "No seed is golden beyond doubt: the best seeds by FID"
+    lead = f"{who} against the average seed, on prompts that had no part in choosing them; above 0 is better. "
     if entry.low is None:
         verdict = ""
     else:
         verdict = "The choice holds." if entry.low > 0 else "The interval includes 0: the choice is not confirmed."
-    return Headline(title, text(entry.value), _bounds(run, entry, counted="prompts"), lead + verdict)
+    return Headline(title, shown(entry), _bounds(run, entry, counted="prompts"), lead + verdict)
 
 
 def _diversity(run: Run) -> Headline:
     title, entry = "Are diverse seeds diverse?", run.figure("diversity_gain")
     if entry is None:
         return _absent(title, "select")
-    reading = "How much farther apart the pictures of the diverse seeds are than those of seeds drawn at random."
-    return Headline(title, text(entry.value), _bounds(run, entry), reading)
+    reading = (
+        "How much farther apart the pictures of the diverse seeds are, in features, than those of seeds at random."
+    )
+    return Headline(title, percent(entry.value), _bounds(run, entry, share=True, counted="prompts"), reading)
 
 
 _MAKERS: tuple[Callable[[Run], Headline], ...] = (

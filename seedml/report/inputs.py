@@ -38,6 +38,7 @@ class SeedRow:
         verdict: one of ``VERDICTS``.
         tags: words from the seed card.
         values: attribute column -> mean or share with interval.
+        q_values: ``fid`` or attribute column -> q-value of "this seed is like the average seed".
         accuracy: how often the classifier recognised this seed on held-out prompts.
 
     """
@@ -49,6 +50,7 @@ class SeedRow:
     verdict: str
     tags: tuple[str, ...] = ()
     values: Mapping[str, Estimate] = field(default_factory=dict)
+    q_values: Mapping[str, float] = field(default_factory=dict)
     accuracy: float | None = None
 
 
@@ -106,10 +108,18 @@ class Run:
         return {row.seed: row for row in self.seeds}
 
     @property
+    def level(self) -> float:
+        """The coverage of the intervals, 0..1."""
+        return finite(self.settings.get("statistics", {}).get("confidence")) or 0.95
+
+    @property
     def confidence(self) -> str:
-        """The level of the intervals, as ``95 %``."""
-        level = finite(self.settings.get("statistics", {}).get("confidence")) or 0.95
-        return f"{100 * level:g}\u202f%"
+        """The coverage of the intervals, as ``95 %``."""
+        return f"{100 * self.level:g}\u202f%"
+
+    def differs(self, row: SeedRow, column: str) -> bool:
+        """Whether a seed differs from the average seed in ``column`` beyond doubt, all seeds being tested together."""
+        return row.q_values.get(column, 1.0) <= 1 - self.level + 1e-9
 
 
 def collect(config: StudyConfig) -> Run:
@@ -192,6 +202,7 @@ def _seed_rows(
                 verdict=_verdict(seed, card, seedbook),
                 tags=tuple(str(tag) for tag in card.get("tags", ())),
                 values=_attribute_values(record, attributes),
+                q_values=_q_values(record),
                 accuracy=finite(accuracies.get(str(seed))),
             )
         )
@@ -206,6 +217,11 @@ def _attribute_values(record: Mapping[str, Any], attributes: tuple[Attribute, ..
         if value is not None:
             found[column] = value
     return found
+
+
+def _q_values(record: Mapping[str, Any]) -> dict[str, float]:
+    ends = [name for name in record if name.endswith("_q_value")]
+    return {name.removesuffix("_q_value"): q for name in ends if (q := finite(record[name])) is not None}
 
 
 def _from_columns(record: Mapping[str, Any], value_column: str, prefix: str) -> Estimate | None:

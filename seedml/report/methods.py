@@ -81,11 +81,12 @@ def _count_note(run: Run) -> str:
 
 def _interval_note(run: Run) -> str:
     blocks = run.settings.get("statistics", {}).get("blocks")
-    jackknife = f" (jackknife over {blocks} blocks of prompts)" if blocks else ""
+    jackknife = f" (jackknife, {blocks} blocks)" if blocks else ""
     return (
         f"Intervals cover {run.confidence} and answer: how much would this number move with other prompts of the same "
-        f"kind? All seeds share the prompts, so FID intervals{jackknife} of two seeds may overlap although their "
-        f"difference is clear. They say nothing about other models or settings."
+        f"kind? They come from leaving out blocks of prompts for FID{jackknife}, from resampling prompts for means, "
+        f"and from Wilson’s formula for shares. All seeds share the prompts, so intervals of two seeds may overlap "
+        f"although their difference is clear. They say nothing about other models or settings."
     )
 
 

@@ -60,6 +60,11 @@ def text(value: float | None, decimals: int | None = None) -> str:
     return f"{0:.{decimals}f}" if float(shown.replace(",", "")) == 0 else shown.replace(",", "\u202f").replace("-", "−")
 
 
+def _places(entry: Estimate) -> int:
+    """Places for a value and its interval: a value near 0 needs no more than the ends around it."""
+    return decimals_for(max(abs(part) for part in (entry.value, entry.low, entry.high) if part is not None))
+
+
 def percent(value: float | None, decimals: int | None = None) -> str:
     """A share 0..1 as per cent, with more places close to 0 and to 100 so that 99.97 % does not read as 100 %."""
     if value is None:
@@ -77,21 +82,21 @@ def percent_decimals(value: float) -> int:
 
 
 def shown(entry: Estimate | None, share: bool = False) -> str:
-    """The value alone."""
+    """The value alone, with the places that its interval has."""
     if entry is None:
         return ABSENT
-    return percent(entry.value) if share else text(entry.value)
+    return percent(entry.value) if share else text(entry.value, _places(entry))
 
 
 def interval(entry: Estimate | None, share: bool = False, decimals: int | None = None) -> str:
-    """The interval as ``low to high``, by default with the value's own places; empty where there is none."""
+    """The interval as ``low to high``, with the places of :func:`shown`; empty where there is none."""
     if entry is None or entry.low is None or entry.high is None:
         return ""
     if share:
         places = max(percent_decimals(end) for end in (entry.value, entry.low, entry.high))
         low, high = text(100 * entry.low, places), percent(entry.high, places)
         return f"{low} to {high}"
-    places = decimals_for(entry.value) if decimals is None else decimals
+    places = _places(entry) if decimals is None else decimals
     return f"{text(entry.low, places)} to {text(entry.high, places)}"
 
 

@@ -27,6 +27,7 @@ from seedml.report.methods import failed_images, methods
 from seedml.report.numbers import text
 from seedml.report.pictures import CellKey, Picture, read_pictures
 from seedml.report.seed_table import seed_table
+from seedml.report.selection_section import selection_findings
 from seedml.report.usage import caveats, snippet
 from seedml.report.variance_section import variance_section
 from seedml.tracking import Tracker
@@ -73,6 +74,7 @@ def _context(run: Run) -> dict[str, Any]:
         "facts": _facts(run),
         "headlines": headlines(run),
         "comparison": _comparison(run, pictures, best, worst),
+        "selection": selection_findings(run),
         "fid_chart": _fid_chart(run),
         "permutation": permutation_statement(run),
         "attributes": attribute_sections(run, pictures),

@@ -18,11 +18,12 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell: what it shows, the number or text it sorts by (empty: always last), and its interval."""
+    """A cell: what it shows, what it sorts by (empty: always last), its interval, whether it differs beyond doubt."""
 
     text: str
     key: str
     bounds: str = ""
+    differs: bool = False
 
 
 class TableRow(NamedTuple):
@@ -58,10 +59,12 @@ def seed_table(run: Run) -> SeedTable:
 
 
 def _row(run: Run, row: SeedRow, with_accuracy: bool) -> TableRow:
-    cells = [_count(row.rank), _cell(row.fid), _count(row.n)]
+    cells = [_count(row.rank), _cell(row.fid)._replace(differs=run.differs(row, "fid")), _count(row.n)]
     if with_accuracy:
         cells.append(Cell(percent(row.accuracy), "" if row.accuracy is None else repr(row.accuracy)))
-    cells += [_cell(row.values.get(attribute.column), attribute.share) for attribute in run.attributes]
+    for attribute in run.attributes:
+        cell = _cell(row.values.get(attribute.column), attribute.share)
+        cells.append(cell._replace(differs=run.differs(row, attribute.column)))
     return TableRow(row.seed, row.verdict, tuple(cells))
 
 

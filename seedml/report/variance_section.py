@@ -1,18 +1,17 @@
-"""How much of each attribute's variance is the seed's, the prompt's, and the rest."""
+"""How much of each attribute's variance is the seed's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from seedml.report.charts import Bar, bar_chart
 from seedml.report.inputs import Run
-from seedml.report.numbers import estimate, interval, percent
+from seedml.report.numbers import Estimate, interval, percent
 from seedml.report.vocabulary import order, wording
 
-_PARTS = (("seed", "seed"), ("prompt", "prompt"), ("residual", "interaction and rest"))
+_KEY = "seed_share_"
 
 
 class VarianceSection(NamedTuple):
@@ -24,32 +23,24 @@ class VarianceSection(NamedTuple):
 
 def variance_section(run: Run) -> VarianceSection | None:
     """The section; ``None`` when no variance shares were computed."""
-    shares = run.summary.get("variance_shares")
-    if not isinstance(shares, Mapping):
+    shares = _seed_shares(run)
+    if not shares:
         return None
-    known = {name: parts for name, parts in shares.items() if _share(parts, "seed") is not None}
-    if not known:
-        return None
-    bars = [Bar(wording(name).title, _parts(known[name])) for name in order(list(known))]
-    strongest = max(order(list(known)), key=lambda name: _share(known[name], "seed") or 0.0)
-    entry = estimate(known[strongest]["seed"])
-    assert entry is not None, "attributes without a seed share were left out above"
+    bars = [Bar(wording(name).title, _parts(entry)) for name, entry in shares.items()]
+    strongest = max(shares, key=lambda name: shares[name].value)
+    entry = shares[strongest]
     bounds = f" ({run.confidence} interval {interval(entry, share=True)})" if entry.has_interval else ""
     name = wording(strongest).title
     finding = f"The seed’s grip is strongest on “{name}”: {percent(entry.value)} of its variance{bounds}."
-    title = "Shares of variance by attribute: seed, prompt, interaction and rest."
+    title = "Share of each attribute’s variance that the seed explains."
     return VarianceSection(bar_chart(bars, "share of the variance, %", title), finding)
 
 
-def _share(parts: Any, part: str) -> float | None:
-    entry = estimate(parts.get(part)) if isinstance(parts, Mapping) else None
-    return None if entry is None else entry.value
+def _seed_shares(run: Run) -> dict[str, Estimate]:
+    columns = order([key.removeprefix(_KEY) for key in run.summary if key.startswith(_KEY)])
+    entries = {column: run.figure(_KEY + column) for column in columns}
+    return {column: entry for column, entry in entries.items() if entry is not None}
 
 
-def _parts(parts: Mapping[str, Any]) -> list[tuple[str, float, float | None, float | None]]:
-    found = []
-    for key, name in _PARTS:
-        entry = estimate(parts.get(key))
-        if entry is not None:
-            found.append((name, entry.value, entry.low, entry.high))
-    return found
+def _parts(entry: Estimate) -> list[tuple[str, float, float | None, float | None]]:
+    return [("seed", entry.value, entry.low, entry.high), ("prompt and the pair of both", 1 - entry.value, None, None)]

@@ -37,6 +37,8 @@ def test_an_interval_has_the_values_places() -> None:
     assert interval(Estimate(0.9997, 0.998, 1.0), share=True) == "99.80 to 100.00\u202f%"
     assert interval(Estimate(2.1, -0.04, 4.0)) == "−0.04 to 4.00"
     assert interval(Estimate(2.1)) == ""
+    near_zero = Estimate(0.01, -1.2, 1.3)
+    assert (shown(near_zero), interval(near_zero)) == ("0.01", "−1.20 to 1.30")
     assert shown(None) == "–"
 
 

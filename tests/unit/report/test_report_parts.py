@@ -25,6 +25,8 @@ from seedml.report.headline import headlines, permutation_statement
 from seedml.report.inputs import Run, read_run
 from seedml.report.methods import methods
 from seedml.report.pictures import SIDE, read_pictures
+from seedml.report.seed_table import seed_table
+from seedml.report.selection_section import selection_findings
 from seedml.report.usage import caveats, snippet
 from seedml.report.variance_section import variance_section
 from seedml.shards.format import Record
@@ -163,9 +165,41 @@ def test_the_permutation_statement_follows_the_p_value(run: Run) -> None:
     assert permutation_statement(with_summary(run, fid_spread_null_p=None)) == ""
 
 
+def test_the_permutation_statement_gives_the_gap_and_that_of_chance(run: Run) -> None:
+    statement = permutation_statement(run)
+    assert "A gap of 4.07 or more" in statement
+    assert "1.20 in the mean (0.70 to 1.90 in 95\u202f% of them)" in statement
+
+
+def test_selection_is_told_beside_chance(run: Run) -> None:
+    gain, loss, shared = selection_findings(run)
+    assert "by 2.10 (0.90 to 3.20); as many seeds drawn at random, by 0.01 (−1.20 to 1.30)" in gain
+    assert "it was 3.40 (2.00 to 4.80): part of that is luck" in gain
+    assert "higher than the average seed’s by 1.80 (0.40 to 3.10)" in loss
+    assert shared.startswith("2 of 3 best seeds")
+    assert "luck alone gives 0.8 (0 to 1), p = 0.02" in shared
+    none = replace(run, seedbook={**(run.seedbook or {}), "golden": []})
+    assert "none is golden beyond doubt" in selection_findings(none)[0]
+    assert selection_findings(replace(run, seedbook=None)) == ()
+
+
+def test_seeds_that_differ_are_counted_and_marked(run: Run) -> None:
+    section = next(s for s in attribute_sections(run, {}) if s.anchor == "attribute-sky")
+    assert any("2 of 12 seeds differ from the average seed" in finding for finding in section.findings)
+    table = seed_table(run)
+    titles = [column.title for column in table.columns]
+    for column, expected in (("Sky", {GRAYSCALE_SEED, BORDER_SEED}), ("FID", _fid_below(run, 21.0))):
+        at = titles.index(column)
+        assert {row.seed for row in table.rows if row.cells[at].differs} == expected
+
+
+def _fid_below(run: Run, bound: float) -> set[int]:
+    return {row.seed for row in run.seeds if row.fid and row.fid.value < bound}
+
+
 def test_headlines_say_when_the_choice_is_not_confirmed(run: Run) -> None:
     def reading(run: Run) -> str:
-        return next(line.reading for line in headlines(run) if line.title == "Do golden seeds hold?")
+        return next(line.reading for line in headlines(run) if line.title.startswith("Do golden seeds hold?"))
 
     assert reading(run).endswith("The choice holds.")
     doubtful = with_summary(run, golden_gain_held_out={"value": 0.5, "low": -0.3, "high": 1.2, "n": 6})
@@ -201,8 +235,8 @@ def test_variance_section_names_the_strongest_attribute(run: Run) -> None:
     section = variance_section(run)
     assert section is not None
     assert "“Sky”: 71.0\u202f%" in section.finding
-    assert variance_section(with_summary(run, variance_shares=None)) is None
-    assert variance_section(with_summary(run, variance_shares={"sky": {"seed": {"value": float("nan")}}})) is None
+    assert "60.0 to 80.0\u202f%" in section.finding
+    assert variance_section(with_summary(run, seed_share_sky=None, seed_share_size={"value": float("nan")})) is None
 
 
 def test_methods_report_settings_time_and_failures(run: Run) -> None:
