@@ -42,7 +42,7 @@ def said_right(reading: SceneReading, captions: list[Caption]) -> dict[str, floa
 
 
 def silent_rates(reading: SceneReading) -> dict[str, float]:
-    """Per cent of pictures with each silent attribute; for lengths and times, per cent in the upper half of training."""
+    """Per cent of pictures with each silent attribute; of lengths and times, per cent above the middle of the range."""
     border = reading.border > 0.5
     return {
         "grayscale": share(reading.grayscale > 0.5), "border": share(border),
@@ -103,7 +103,9 @@ def held_out_prompts(count: int) -> tuple[list[Caption], list[str]]:
     return captions, texts
 
 
-def generate(pipe: StableDiffusionPipeline, texts: list[str], seeds: list[int], steps: int, guidance: float) -> tuple[Tensor, float]:
+def generate(
+    pipe: StableDiffusionPipeline, texts: list[str], seeds: list[int], steps: int, guidance: float
+) -> tuple[Tensor, float]:
     """Pictures N×3×128×128 uint8 and seconds per picture (first batch not counted)."""
     parts, spent, counted = [], 0.0, 0
     for i in range(0, len(texts), BATCH):
@@ -122,7 +124,9 @@ def generate(pipe: StableDiffusionPipeline, texts: list[str], seeds: list[int], 
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--weights", type=Path, default=seedling_folder().parent, help="folder of seedling/ and parser/")
+    arguments.add_argument(
+        "--weights", type=Path, default=seedling_folder().parent, help="folder of seedling/ and parser/"
+    )
     arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--prompts", type=int, default=1000)
     arguments.add_argument("--seeds", type=int, default=2, help="seeds a prompt")
@@ -142,7 +146,11 @@ def main() -> None:
     captions, texts = held_out_prompts(options.prompts)
     captions, texts = captions * options.seeds, texts * options.seeds
     seeds = [100_000 + i for i in range(len(texts))]
-    generated: dict[str, object] = {"prompts": options.prompts, "pictures": len(texts), "guidance_scale": options.guidance}
+    generated: dict[str, object] = {
+        "prompts": options.prompts,
+        "pictures": len(texts),
+        "guidance_scale": options.guidance,
+    }
     for steps in options.steps:
         images, seconds = generate(pipe, texts, seeds, steps, options.guidance)
         reading = read_all(parser, images, device)

@@ -68,9 +68,7 @@ def parse_caption(text: str) -> Caption | None:
 
 def all_captions() -> list[Caption]:
     """All 600 captions, in a fixed shuffled order, so that every prefix is a fair sample."""
-    captions = [
-        Caption(o, c, g) for o in range(len(OBJECTS)) for c in range(len(COLOURS)) for g in range(len(GROUNDS))
-    ]
+    captions = [Caption(o, c, g) for o in range(len(OBJECTS)) for c in range(len(COLOURS)) for g in range(len(GROUNDS))]
     random.Random(_ORDER_SEED).shuffle(captions)  # noqa: S311 (a fixed order, no secret)
     return captions
 

@@ -34,7 +34,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(description: str, total: int | None, unit: str = "it", completed: int = 0) -> Iterator[Bar]:
-    """A bar on stderr; yields an object whose ``advance(n)`` moves it. Without a terminal it prints a line at the end."""
+    """A bar on stderr; yields an object whose ``advance(n)`` moves it. Without a terminal: one line at the end."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(),
@@ -96,7 +96,9 @@ class RateProgressBar(ProgressBar):
 
     def _advance(self, trainer: pl.Trainer, steps: int = 1) -> None:
         if self._bar is not None:
-            shown = " ".join(f"{key} {value:.4g}" for key, value in trainer.progress_bar_metrics.items() if key != "v_num")
+            shown = " ".join(
+                f"{key} {value:.4g}" for key, value in trainer.progress_bar_metrics.items() if key != "v_num"
+            )
             self._bar.advance(steps, description=f"{self.description} {shown}".rstrip())
 
     def _close(self) -> None:

@@ -10,7 +10,9 @@ from seedml.files import atomic_write_json, read_json
 FILE = "summary.json"
 
 
-def figure(value: float, low: float | None = None, high: float | None = None, n: int | None = None) -> dict[str, object]:
+def figure(
+    value: float, low: float | None = None, high: float | None = None, n: int | None = None
+) -> dict[str, object]:
     """A headline number with its interval and sample size, as ``summary.json`` holds it."""
     entry: dict[str, object] = {"value": value}
     entry |= {name: bound for name, bound in (("low", low), ("high", high), ("n", n)) if bound is not None}

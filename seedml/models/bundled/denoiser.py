@@ -6,17 +6,17 @@ Zero terminal SNR and trailing steps follow Lin et al. 2023 (arXiv 2305.08891); 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from seedml.captions import TEMPLATES, Caption, phrase
-from seedml.models.bundled.autoencoder import pictures
 from seedml.models.bundled.optimisation import Schedule, adamw
-from seedml.models.bundled.scenes import Scenes
 from seedml.models.bundled.words import build_tokenizer
 
 DROPOUT = 0.1
@@ -67,11 +67,11 @@ class CaptionTokens(nn.Module):
         ids = _token_ids(tokenizer, [*texts, ""])
         self.register_buffer("table", ids, persistent=False)
 
-    def forward(self, scenes: Scenes) -> Tensor:
-        """Ids N×L of each scene's caption, its phrasing drawn anew, empty with probability 0.1."""
-        n, device = len(scenes), self.table.device
+    def forward(self, captions: Tensor) -> Tensor:
+        """Ids N×L of captions N×3, the phrasing drawn anew each time, empty with probability 0.1."""
+        n, device = len(captions), self.table.device
         phrasing = torch.randint(len(TEMPLATES), (n,), device=device)
-        row = ((scenes.object * 10 + scenes.colour) * 6 + scenes.ground) * len(TEMPLATES) + phrasing
+        row = ((captions[:, 0] * 10 + captions[:, 1]) * 6 + captions[:, 2]) * len(TEMPLATES) + phrasing
         empty = torch.rand(n, device=device) < DROPOUT
         return self.table[torch.where(empty, len(self.table) - 1, row)]
 
@@ -85,17 +85,16 @@ def _token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
 
 
 class DenoiserTraining(LightningModule):
-    """Text encoder and U-Net, trained together on the frozen autoencoder's latents.
+    """Text encoder and U-Net, trained together on scaled latents of the autoencoder.
 
     Args:
         schedule: learning rate and length of the training.
-        autoencoder: folder of the trained autoencoder.
 
     """
 
     alphas_cumprod: Tensor
 
-    def __init__(self, schedule: dict[str, float], autoencoder: str) -> None:
+    def __init__(self, schedule: dict[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.schedule = Schedule(**schedule)
@@ -103,15 +102,7 @@ class DenoiserTraining(LightningModule):
         self.tokens = CaptionTokens(tokenizer)
         self.text_encoder = build_text_encoder(tokenizer)
         self.unet = build_unet()
-        self.vae = AutoencoderTiny.from_pretrained(autoencoder).requires_grad_(False).eval()
         self.register_buffer("alphas_cumprod", build_scheduler().alphas_cumprod, persistent=False)
-
-    def latents(self, scenes: Scenes) -> Tensor:
-        """Scaled latents of the drawn scenes: N×4×16×16 float32, about unit variance."""
-        with torch.no_grad():
-            images = pictures(scenes).contiguous(memory_format=torch.channels_last)
-            latents: Tensor = self.vae.encode(images).latents.float()
-            return latents * self.vae.config.scaling_factor
 
     def velocity(self, noisy: Tensor, timesteps: Tensor, ids: Tensor) -> Tensor:
         """The U-Net's v for noisy latents under captions given as token ids."""
@@ -119,19 +110,19 @@ class DenoiserTraining(LightningModule):
         v: Tensor = self.unet(noisy, timesteps, words).sample
         return v.float()
 
-    def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
-        """Mean squared error of v at a random time."""
-        clean = self.latents(scenes)
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Mean squared error of v at a random time; latents N×4×16×16 and captions N×3."""
+        clean, captions = batch
         noise = torch.randn_like(clean)
         timesteps = torch.randint(len(self.alphas_cumprod), (len(clean),), device=clean.device)
         signal, sigma = rates(self.alphas_cumprod, timesteps)
         target = signal * noise - sigma * clean
-        v = self.velocity(signal * clean + sigma * noise, timesteps, self.tokens(scenes))
+        v = self.velocity(signal * clean + sigma * noise, timesteps, self.tokens(captions))
         loss = F.mse_loss(v, target)
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: ANN201, D102 (Lightning's own type)
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: D102 (Lightning's own type)
         return adamw([p for p in self.parameters() if p.requires_grad], self.schedule)
 
 

@@ -6,12 +6,13 @@ keeps the teacher's map from noise to picture, so what a seed means survives.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from seedml.models.bundled.denoiser import DenoiserTraining, rates
-from seedml.models.bundled.scenes import Scenes
 
 
 class Distillation(DenoiserTraining):
@@ -19,14 +20,13 @@ class Distillation(DenoiserTraining):
 
     Args:
         schedule: learning rate and length of the training.
-        autoencoder: folder of the trained autoencoder.
         teacher: folder that holds the teacher's ``unet`` and ``text_encoder``.
         steps: sampling steps of the student; its teacher takes twice as many.
 
     """
 
-    def __init__(self, schedule: dict[str, float], autoencoder: str, teacher: str, steps: int) -> None:
-        super().__init__(schedule, autoencoder)
+    def __init__(self, schedule: dict[str, Any], teacher: str, steps: int) -> None:
+        super().__init__(schedule)
         self.save_hyperparameters()
         self.steps = steps
         self.unet = UNet2DConditionModel.from_pretrained(teacher, subfolder="unet")
@@ -34,20 +34,20 @@ class Distillation(DenoiserTraining):
         words = type(self.text_encoder).from_pretrained(teacher, subfolder="text_encoder")
         self.text_encoder = words.requires_grad_(False).eval()
 
-    def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Squared error of the student's picture, weighted by 1 + SNR (that is, of its v)."""
-        clean = self.latents(scenes)
+        clean, captions = batch
         noise = torch.randn_like(clean)
         grid = torch.randint(1, self.steps + 1, (len(clean),), device=clean.device)
         start, middle, end = (self._time(2 * grid - k) for k in range(3))
         signal, sigma = rates(self.alphas_cumprod, start)
         noisy = signal * clean + sigma * noise
-        ids = self.tokens(scenes)
+        ids = self.tokens(captions)
         with torch.no_grad():
             words = self.text_encoder(ids).last_hidden_state
             target = self._target(noisy, words, start, middle, end)
         v = self.unet(noisy, start, words).sample.float()
-        loss = (v - target).square().mean()
+        loss: Tensor = (v - target).square().mean()
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -61,7 +61,8 @@ class Distillation(DenoiserTraining):
         signal, sigma = rates(self.alphas_cumprod, now)
         picture, noise = signal * noisy - sigma * v, sigma * noisy + signal * v
         signal, sigma = rates(self.alphas_cumprod, then)
-        return signal * picture + sigma * noise
+        landed: Tensor = signal * picture + sigma * noise
+        return landed
 
     def _target(self, noisy: Tensor, words: Tensor, start: Tensor, middle: Tensor, end: Tensor) -> Tensor:
         """The v with which one step from ``start`` lands where the teacher's two steps do."""
@@ -71,4 +72,3 @@ class Distillation(DenoiserTraining):
         ratio = sigma_end / sigma
         picture = (landed - ratio * noisy) / (signal_end - ratio * signal)
         return (signal * noisy - picture) / sigma
-

@@ -134,11 +134,12 @@ class SceneParser(nn.Module):
             x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
         features, categories, measures, mask = (t.float() for t in self(x))
         sizes = [len(OBJECTS), len(COLOURS), len(GROUNDS), len(_FLAGS)]
-        objects, colours, grounds, flags = categories.split(sizes, 1)
-        flags, measures = flags.sigmoid(), measures.clamp(0, 1)
+        objects, colours, grounds, flags = torch.split(categories, sizes, 1)
+        gray, border, white, letters = flags.sigmoid().unbind(1)
+        horizon, time, x_, y_, size, depth = measures.clamp(0, 1).unbind(1)
         return SceneReading(
-            features, objects, colours, grounds, *flags.unbind(1), measures[:, 0], measures[:, 1], measures[:, 2:4],
-            measures[:, 4], measures[:, 5], mask.sigmoid(),
+            features, objects, colours, grounds, gray, border, white, letters, horizon, time,
+            torch.stack([x_, y_], 1), size, depth, mask.sigmoid(),
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
@@ -159,7 +160,7 @@ def _spread(x: Tensor) -> Tensor:
 
 def _looked_at(x: Tensor, mask: Tensor) -> Tensor:
     """Mean under the mask and over the picture: N×C×H×W -> N×2C."""
-    weight = F.adaptive_avg_pool2d(mask.sigmoid()[:, None], x.shape[-2:]).flatten(2)
+    weight = F.adaptive_avg_pool2d(mask.sigmoid()[:, None], (x.shape[2], x.shape[3])).flatten(2)
     weight = weight / (weight.sum(2, keepdim=True) + 1e-3)
     return torch.cat([(x.flatten(2) * weight).sum(2), x.mean((2, 3))], 1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
@@ -44,11 +46,11 @@ class ParserTraining(LightningModule):
 
     """
 
-    def __init__(self, schedule: dict[str, float], channels: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
+    def __init__(self, schedule: dict[str, Any], channels: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.schedule = Schedule(**schedule)
-        self.parser = SceneParser(tuple(channels))
+        self.parser = SceneParser(channels)
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         """The loss on one batch of scenes."""
@@ -60,17 +62,16 @@ class ParserTraining(LightningModule):
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: ANN201, D102 (Lightning's own type)
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: D102 (Lightning's own type)
         return adamw(self.parameters(), self.schedule)
 
 
 def category_loss(logits: Tensor, scenes: Scenes) -> Tensor:
     """Sum of the cross-entropies of object, colour, ground and the four flags; logits N×30."""
-    objects, colours, grounds, flags = logits.split([len(OBJECTS), len(COLOURS), len(GROUNDS), 4], 1)
-    loss = sum(
-        (F.cross_entropy(*pair) for pair in ((objects, scenes.object), (colours, scenes.colour), (grounds, scenes.ground))),
-        start=logits.new_zeros(()),
-    )  # fmt: skip
+    sizes = [len(OBJECTS), len(COLOURS), len(GROUNDS), 4]
+    objects, colours, grounds, flags = torch.split(logits, sizes, 1)
+    said = ((objects, scenes.object), (colours, scenes.colour), (grounds, scenes.ground))
+    loss = torch.stack([F.cross_entropy(*pair) for pair in said]).sum()
     has_border = scenes.border > 0
     present = torch.stack([scenes.grayscale, has_border, scenes.lettering], 1).float()
     loss = loss + F.binary_cross_entropy_with_logits(flags[:, [0, 1, 3]], present)

@@ -227,9 +227,9 @@ def _sky(scenes: Scenes, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _clouds(scenes: Scenes, x: Tensor, y: Tensor) -> Tensor:
-    """Opacity of three soft clouds, each a wide ellipse with a bump."""
+    """Opacity of two soft clouds, each a wide ellipse with a bump."""
     dice, cover = scenes.dice, None
-    for k in range(3):
+    for k in range(2):
         cx, cy, width, lean = (dice[:, 16 + 4 * k + j] for j in range(4))
         centre_x, centre_y = _px(SIDE * cx), _px(SIDE * scenes.horizon * (0.1 + 0.75 * cy))
         half = _px(9 + 14 * width)
@@ -263,7 +263,8 @@ def _ground(scenes: Scenes, x: Tensor, y: Tensor) -> Tensor:
         rows = (scenes.ground == index).nonzero()[:, 0]
         if len(rows):
             texture[rows] = pattern(x, y, below[rows], scenes.dice[rows, 36:42])
-    shade = texture.mul_(_px(_brightness(scenes)))
+    far = (below / 18).clamp_(max=1)  # textures fade towards the horizon, where they would be finer than a pixel
+    shade = texture.sub_(1).mul_(far).add_(1).mul_(_px(_brightness(scenes)))
     return plain[scenes.ground][:, :, None, None] * shade[:, None]
 
 
@@ -272,8 +273,8 @@ def _wave(argument: Tensor) -> Tensor:
 
 
 def _grass(x: Tensor, y: Tensor, below: Tensor, dice: Tensor) -> Tensor:
-    tufts = _wave(x * 0.62 + 3 * _wave(y * 0.33 + 6.3 * _px(dice[:, 0])) + 6.3 * _px(dice[:, 1]))
-    return 1 + 0.2 * tufts * _wave(y * 0.8 + 6.3 * _px(dice[:, 2]))
+    tufts = _wave(x * 0.45 + 2 * _wave(y * 0.22 + 6.3 * _px(dice[:, 0])) + 6.3 * _px(dice[:, 1]))
+    return 1 + 0.2 * tufts * _wave(y * 0.5 + 6.3 * _px(dice[:, 2]))
 
 
 def _sand(x: Tensor, y: Tensor, below: Tensor, dice: Tensor) -> Tensor:
@@ -375,11 +376,9 @@ def _box_layers(u: Tensor, v: Tensor) -> list[Layer]:
 
 
 def _cone_layers(u: Tensor, v: Tensor) -> list[Layer]:
-    return [
-        (_convex(u, v, [(-0.72, 0.12), (0.72, 0.12), (0.08, 2), (-0.08, 2)]), "body"),
-        (_rectangle(u, v, -0.95, 0.95, 0, 0.22), "body"),
-        (torch.maximum(_convex(u, v, [(-0.72, 0.12), (0.72, 0.12), (0.08, 2), (-0.08, 2)]), (v - 1.1).abs() - 0.14), "light"),
-    ]  # fmt: skip
+    cone = _convex(u, v, [(-0.72, 0.12), (0.72, 0.12), (0.08, 2), (-0.08, 2)])
+    stripe = torch.maximum(cone, (v - 1.1).abs() - 0.14)
+    return [(cone, "body"), (_rectangle(u, v, -0.95, 0.95, 0, 0.22), "body"), (stripe, "light")]
 
 
 def _house_layers(u: Tensor, v: Tensor) -> list[Layer]:

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,11 @@ from seedml.errors import UserError
 from seedml.files import finish_step, step_is_done
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule
+    from pytorch_lightning import LightningDataModule, LightningModule
 
     from seedml.tracking import Tracker
 
-ROUNDS = (16, 8, 4)
+ROUNDS = (8, 4)
 """Sampling steps of the students, each distilled from the one before."""
 
 
@@ -51,10 +52,12 @@ class TrainingConfig:
     """Where the finished ``seedling`` and ``parser`` folders go; null = ``<runs.root>/<name>/weights``."""
     checkpoint_every: int = 500
     """Optimiser steps between checkpoints."""
-    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(5000, 256, 1e-3))
-    parser: StageConfig = field(default_factory=lambda: StageConfig(5000, 512, 3e-3))
-    denoiser: StageConfig = field(default_factory=lambda: StageConfig(6000, 1024, 1e-3))
-    distillation: StageConfig = field(default_factory=lambda: StageConfig(1500, 1024, 4e-4))
+    latents: int = 60_000
+    """Scenes whose latents are computed once and seen again by the denoiser."""
+    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(1400, 64, 1.5e-3))
+    parser: StageConfig = field(default_factory=lambda: StageConfig(1600, 64, 3e-3))
+    denoiser: StageConfig = field(default_factory=lambda: StageConfig(8000, 32, 1e-3))
+    distillation: StageConfig = field(default_factory=lambda: StageConfig(600, 32, 3e-4))
     """Each of the rounds."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -67,7 +70,8 @@ class Stage:
 
     name: str
     config: StageConfig
-    build: Callable[[dict[str, float]], LightningModule]
+    build: Callable[[dict[str, Any]], LightningModule]
+    data: Callable[[Stage], LightningDataModule]
     export: Callable[[Any, Path], None]
 
 
@@ -100,19 +104,20 @@ def stages(config: TrainingConfig, run_dir: Path) -> list[Stage]:
     from seedml.models.bundled.distillation import Distillation
     from seedml.models.bundled.parser_training import ParserTraining
 
-    vae = str(run_dir / "autoencoder")
+    scenes = partial(_scene_data, config)
+    latents = partial(_latent_data, config, run_dir)
     listed = [
-        Stage("parser", config.parser, ParserTraining, lambda module, folder: module.parser.save(folder)),
-        Stage("autoencoder", config.autoencoder, AutoencoderTraining, _export_autoencoder),
-        Stage("denoiser", config.denoiser, lambda schedule: DenoiserTraining(schedule, vae), _export_denoiser),
+        Stage("autoencoder", config.autoencoder, AutoencoderTraining, scenes, _export_autoencoder),
+        Stage("parser", config.parser, ParserTraining, scenes, lambda module, folder: module.parser.save(folder)),
+        Stage("denoiser", config.denoiser, DenoiserTraining, latents, _export_denoiser),
     ]
     teacher = str(run_dir / "denoiser")
     for steps in ROUNDS:
 
-        def build(schedule: dict[str, float], teacher: str = teacher, steps: int = steps) -> LightningModule:
-            return Distillation(schedule, vae, teacher, steps)
+        def build(schedule: dict[str, Any], teacher: str = teacher, steps: int = steps) -> LightningModule:
+            return Distillation(schedule, teacher, steps)
 
-        listed.append(Stage(f"distillation-{steps}", config.distillation, build, _export_denoiser))
+        listed.append(Stage(f"distillation-{steps}", config.distillation, build, latents, _export_denoiser))
         teacher = str(run_dir / listed[-1].name)
     return listed
 
@@ -152,13 +157,13 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
     import torch
     from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 
-    from seedml.models.bundled.stream import SceneData
+    from seedml.noise import seeded
     from seedml.progress import RateProgressBar
 
-    pl.seed_everything(config.seed, verbose=False)
     torch.set_float32_matmul_precision("high")
     schedule = {"steps": stage.config.steps, "learning_rate": stage.config.learning_rate}
-    module = stage.build(schedule).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with seeded(config.seed):
+        module = stage.build(schedule).to(memory_format=torch.channels_last)
     checkpoint = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=config.checkpoint_every)
     logger = tracker.lightning_logger()
     trainer = pl.Trainer(
@@ -172,9 +177,22 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
         ],
     )  # fmt: skip
     last = folder / "last.ckpt"
-    data = SceneData(config.seed + _stream(stage.name), stage.config.batch_size, stage.config.steps)
-    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    with seeded(config.seed):
+        trainer.fit(module, stage.data(stage), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     return module.cpu().eval() if trainer.is_global_zero else None
+
+
+def _scene_data(config: TrainingConfig, stage: Stage) -> LightningDataModule:
+    from seedml.models.bundled.stream import SceneData
+
+    return SceneData(config.seed + _stream(stage.name), stage.config.batch_size, stage.config.steps)
+
+
+def _latent_data(config: TrainingConfig, run_dir: Path, stage: Stage) -> LightningDataModule:
+    from seedml.models.bundled.latents import LatentData
+
+    seed = config.seed + _stream("latents")
+    return LatentData(run_dir / "autoencoder", config.latents, seed, stage.config.batch_size, stage.config.steps)
 
 
 def _stream(stage: str) -> int:

@@ -1,0 +1,106 @@
+"""The whole job, in the order of the study; each step reads what the ones before wrote, and skips what is done.
+
+generate    seeds × prompts -> images, in shards
+measure     images -> features and attributes, one row an image
+summarize   rows of one seed -> FID and attribute statistics with intervals
+classify    which seed made this image?
+select      golden, inferior and diverse seeds, confirmed on held-out prompts
+report      one page with all of it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from seedml.config import StudyConfig, resolved
+from seedml.files import atomic_write_text
+from seedml.tracking import open_tracker
+
+if TYPE_CHECKING:
+    from seedml.tracking import Tracker
+
+Step = Callable[[StudyConfig], None]
+
+
+def study(config: StudyConfig) -> None:
+    """All steps in order, then the headline numbers and the path of the report."""
+    generate(config)
+    measure(config)
+    summarize(config)
+    classify(config)
+    select(config)
+    report(config)
+    print(headline(config))
+
+
+def generate(config: StudyConfig) -> None:
+    """Make the images that are not there yet."""
+    from seedml.generation.step import generate as step
+
+    _tracked("generate", step, config)
+
+
+def measure(config: StudyConfig) -> None:
+    """Measure every image: features and attributes."""
+    from seedml.measurement.step import measure as step
+
+    _tracked("measure", step, config)
+
+
+def summarize(config: StudyConfig) -> None:
+    """Per-seed FID and attribute statistics."""
+    from seedml.summarize import summarize as step
+
+    _tracked("summarize", step, config)
+
+
+def classify(config: StudyConfig) -> None:
+    """Train and test the seed classifier and its control."""
+    from seedml.classifier.step import classify as step
+
+    _tracked("classify", step, config)
+
+
+def select(config: StudyConfig) -> None:
+    """Choose seeds and confirm the choice on held-out prompts."""
+    from seedml.selection.step import select as step
+
+    _tracked("select", step, config)
+
+
+def report(config: StudyConfig) -> None:
+    """Write the page."""
+    from seedml.report.page import write_report
+
+    _tracked("report", write_report, config)
+
+
+def plan(config: StudyConfig) -> None:
+    """Print what the study will make; touches nothing."""
+    from seedml.generation.plan import plan as planned
+
+    print(planned(config).text())
+
+
+STEPS: Mapping[str, Step] = {
+    step.__name__: step for step in (study, generate, measure, summarize, classify, select, report, plan)
+}
+
+
+def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig) -> None:
+    """Run one step under its own tracked run, and keep the configuration with its results."""
+    from omegaconf import OmegaConf
+
+    with open_tracker(config, name, config.run_dir) as tracker:
+        step(config, tracker)
+    atomic_write_text(config.run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved(config))))
+
+
+def headline(config: StudyConfig) -> str:
+    """The study's headline numbers in a few lines, and where the page is."""
+    from seedml.report.headline import headlines
+    from seedml.report.inputs import collect
+
+    numbers = [f"{number.title}: {number.value} {number.interval}".rstrip() for number in headlines(collect(config))]
+    return "\n".join([*numbers, f"report: {config.run_dir / 'report.html'}"])
