@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -16,6 +17,16 @@ from diffusers import (
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from seedml.config import (
+    ModelConfig,
+    PromptsConfig,
+    RunsConfig,
+    SamplerConfig,
+    ShardsConfig,
+    StudyConfig,
+    TrainerConfig,
+)
 
 SIZE = 32  # pixels a side
 LATENT = 16  # an autoencoder of factor 2: enough positions for a batch to differ, cheap enough for a test
@@ -100,3 +111,17 @@ def tiny_sdxl(folder: Path, seed: int = 0, turbo: bool = False) -> Path:
     _listen(pipeline.unet)
     pipeline.save_pretrained(folder)
     return folder
+
+
+def tiny_study(root: Path, model: Path, *, name: str = "tiny", **changes: Any) -> StudyConfig:
+    """5 seeds × 9 prompts in 6 tiles of 5 to 10 images, in batches of 4, on the model in ``model``."""
+    stochastic = "EulerAncestralDiscreteScheduler"
+    values = {
+        "seeds": "0:5", "model": ModelConfig(path=str(model)),
+        "prompts": PromptsConfig(limit=9, splits={"train": 5, "val": 2, "test": 2}),
+        "sampler": SamplerConfig(steps=2, guidance_scale=3.0, batch_size=4, scheduler=stochastic),
+        "shards": ShardsConfig(root=str(root / "shards"), tile_seeds=5, tile_prompts=2),
+        "runs": RunsConfig(root=str(root / "runs")),
+        "trainer": TrainerConfig(accelerator="cpu", threads=1),
+    }  # fmt: skip
+    return StudyConfig(name=name, **(values | changes))

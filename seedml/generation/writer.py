@@ -83,7 +83,7 @@ class ShardQueue:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._jobs: deque[Future[tuple[Tile, Marker] | None]] = deque()
         self._shard: ShardWriter | None = None
-        self._failed = False
+        self._failed = self._closed = False
 
     def put(self, batch: GeneratedBatch) -> list[tuple[Tile, Marker]]:
         """Queue a batch; waits while ``WAITING_BATCHES`` are unwritten. Returns the tiles committed meanwhile."""
@@ -95,11 +95,19 @@ class ShardQueue:
         return self._collect(WAITING_BATCHES)
 
     def close(self, *, after_error: bool = False) -> list[tuple[Tile, Marker]]:
-        """Write what is queued, drop a tile whose last batch never came, and end the threads."""
+        """Write what is queued, drop a tile whose last batch never came, end the threads. A second call does nothing.
+
+        Args:
+            after_error: whether an error is on its way already; those of the queue are then not raised.
+
+        """
+        if self._closed:
+            return []
+        self._closed = True
         try:
             return self._collect(0)
         except BaseException:
-            if not after_error:  # else the first error is the one to raise
+            if not after_error:
                 raise
             return []
         finally:
