@@ -21,6 +21,7 @@ from seedml.report.numbers import text
 WIDTH = 680
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 48
 _HALF = 500
+_DENSE = 200  # points from which on marks have no outline: it would cover their neighbours
 _CORNERS = {"golden": ((0.0, -1.35), (1.2, 0.85), (-1.2, 0.85)), "test": ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0))}
 _Element = ElementTree.Element
 
@@ -96,8 +97,12 @@ def interval_chart(
     for band in bands:
         _draw_band(plot, band, plot.right - 4)
     radius = max(1.4, min(5.0, 0.36 * (plot.x(2) - plot.x(1))))
-    for place, point in enumerate(points, start=1):
-        _draw_point(plot, point, plot.x(place), radius)
+    placed = list(enumerate(points, start=1))
+    if len(points) > _DENSE:
+        plot.svg.set("class", "chart wide dense")
+        placed.sort(key=lambda pair: pair[1].kind != "inconclusive")  # what is drawn last lies on top
+    for place, point in placed:
+        _draw_point(plot, point, plot.x(place), radius if point.kind == "inconclusive" else max(radius, 3.0))
     _ticks_x(plot, [tick for tick in ticks(1, len(points), 8) if tick == int(tick) and 1 <= tick <= len(points)])
     _verdict_legend(plot.svg, points)
     return _markup(plot.svg)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from seedml.report.inputs import Run, SeedRow
 from seedml.report.numbers import interval, shown, text
 from seedml.report.pictures import CellKey, Picture
+from seedml.report.vocabulary import wording
 
 COLUMNS = 6
 """Prompts beside each other in a grid of pictures."""
@@ -119,13 +120,19 @@ def grid(
         frames = tuple(_frame(pictures.get((seed, p)), seed, texts.get(p, f"prompt {p}")) for p in prompts)
         note = (notes or {}).get(seed) or (fid_note(row) if row else "")
         verdict, tags = (row.verdict, row.tags) if row else ("inconclusive", ())
-        rows.append(GridRow(seed, verdict, note, frames, tags))
+        rows.append(GridRow(seed, verdict, note, frames, tuple(plain_tag(tag) for tag in tags)))
     return PictureGrid(caption, tuple(texts.get(prompt, f"prompt {prompt}") for prompt in prompts), tuple(rows))
 
 
 def prompt_texts(pictures: Mapping[CellKey, Picture]) -> dict[int, str]:
     """Prompt id -> the text that stands in the shard beside the picture."""
     return {prompt: picture.prompt for (_, prompt), picture in sorted(pictures.items()) if picture.prompt}
+
+
+def plain_tag(tag: str) -> str:
+    """``high border_width`` -> ``high border width``; tags of another form stay as they are."""
+    side, _, column = tag.partition(" ")
+    return f"{side} {wording(column).title.lower()}" if side in ("high", "low") and column else tag
 
 
 def fid_note(row: SeedRow) -> str:

@@ -44,10 +44,10 @@ def estimate(entry: object) -> Estimate | None:
 
 
 def decimals_for(value: float) -> int:
-    """Digits after the point that leave about three significant ones, at most four."""
+    """Digits after the point that leave about three significant ones, at most six."""
     if value == 0:
         return 0
-    return min(4, max(0, 2 - math.floor(math.log10(abs(value)))))
+    return min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
 
 
 def text(value: float | None, decimals: int | None = None) -> str:

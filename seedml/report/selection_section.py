@@ -14,9 +14,8 @@ def selection_findings(run: Run) -> tuple[str, ...]:
     confirmation = (run.seedbook or {}).get("confirmation", {})
     if not isinstance(confirmation, Mapping):
         return ()
-    who = "the golden seeds" if run.chosen("golden") else "the best seeds by FID (none is golden beyond doubt)"
     sentences = (
-        _gain(run, confirmation, who),
+        _gain(run, confirmation),
         _loss(run, confirmation),
         _shared(confirmation, "best_on_both", "best seeds of the selection prompts are also the best on held-out ones"),
         _shared(
@@ -28,27 +27,28 @@ def selection_findings(run: Run) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _gain(run: Run, confirmation: Mapping[str, Any], who: str) -> str:
+def _gain(run: Run, confirmation: Mapping[str, Any]) -> str:
     held_out = estimate(confirmation.get("golden_gain_held_out"))
     if held_out is None:
         return ""
-    sentence = f"On held-out prompts {who} have an FID lower than the average seed’s by {_value(held_out)}"
+    who = "The golden seeds’" if run.chosen("golden") else "No seed is golden beyond doubt. The best seeds’"
+    parts = [f"{who} gain in FID over the average seed on held-out prompts: {_value(held_out)}"]
     chance = confirmation.get("chance")
     random = estimate(chance.get("golden_gain_held_out")) if isinstance(chance, Mapping) else None
     if random is not None:
-        sentence += f"; as many seeds drawn at random, by {_value(random)}"
+        parts.append(f"of as many seeds drawn at random: {_value(random)}")
     chosen_on = estimate(confirmation.get("golden_gain_on_selection_prompts"))
     if chosen_on is not None:
-        sentence += f". On the prompts they were chosen by it was {_value(chosen_on)}: part of that is luck"
-    return sentence + "."
+        parts.append(f"on the prompts they were chosen by: {_value(chosen_on)}, part of which is luck")
+    return "; ".join(parts) + "."
 
 
 def _loss(run: Run, confirmation: Mapping[str, Any]) -> str:
     lost = estimate(confirmation.get("inferior_loss_held_out"))
     if lost is None:
         return ""
-    who = "the inferior seeds" if run.chosen("inferior") else "the worst seeds by FID (none is inferior beyond doubt)"
-    return f"On held-out prompts {who} have an FID higher than the average seed’s by {_value(lost)}."
+    who = "The inferior seeds’" if run.chosen("inferior") else "No seed is inferior beyond doubt. The worst seeds’"
+    return f"{who} loss in FID against the average seed on held-out prompts: {_value(lost)}."
 
 
 def _shared(confirmation: Mapping[str, Any], key: str, what: str) -> str:

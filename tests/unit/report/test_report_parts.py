@@ -173,13 +173,13 @@ def test_the_permutation_statement_gives_the_gap_and_that_of_chance(run: Run) ->
 
 def test_selection_is_told_beside_chance(run: Run) -> None:
     gain, loss, shared = selection_findings(run)
-    assert "by 2.10 (0.90 to 3.20); as many seeds drawn at random, by 0.01 (−1.20 to 1.30)" in gain
-    assert "it was 3.40 (2.00 to 4.80): part of that is luck" in gain
-    assert "higher than the average seed’s by 1.80 (0.40 to 3.10)" in loss
+    assert "2.10 (0.90 to 3.20); of as many seeds drawn at random: 0.01 (−1.20 to 1.30)" in gain
+    assert "chosen by: 3.40 (2.00 to 4.80), part of which is luck" in gain
+    assert "loss in FID against the average seed on held-out prompts: 1.80 (0.40 to 3.10)" in loss
     assert shared.startswith("2 of 3 best seeds")
     assert "luck alone gives 0.8 (0 to 1), p = 0.02" in shared
     none = replace(run, seedbook={**(run.seedbook or {}), "golden": []})
-    assert "none is golden beyond doubt" in selection_findings(none)[0]
+    assert "No seed is golden beyond doubt" in selection_findings(none)[0]
     assert selection_findings(replace(run, seedbook=None)) == ()
 
 
@@ -191,6 +191,13 @@ def test_seeds_that_differ_are_counted_and_marked(run: Run) -> None:
     for column, expected in (("Sky", {GRAYSCALE_SEED, BORDER_SEED}), ("FID", _fid_below(run, 21.0))):
         at = titles.index(column)
         assert {row.seed for row in table.rows if row.cells[at].differs} == expected
+
+
+def test_tags_are_in_plain_words(run: Run) -> None:
+    row = galleries.grid(run, {}, [7], "").rows[0]
+    assert row.tags == ("high sky",)
+    assert galleries.plain_tag("low border_width") == "low border width"
+    assert galleries.plain_tag("grayscale") == "grayscale"
 
 
 def _fid_below(run: Run, bound: float) -> set[int]:
