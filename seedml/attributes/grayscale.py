@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -34,18 +33,15 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
 def mean_chroma(images: Tensor) -> Tensor:
     """``N × 3 × H × W`` uint8 sRGB -> ``N`` float32, mean CIELAB chroma."""
     side = (min(_SIDE, images.shape[2]), min(_SIDE, images.shape[3]))
-    linear = _linear(images.device)[images.long()]
-    linear = adaptive_avg_pool2d(linear, side)  # light adds linearly
+    linear = _linear(adaptive_avg_pool2d(images.float(), side) / 255)
     matrix = torch.tensor(_TO_XYZ, device=images.device) / torch.tensor(_WHITE, device=images.device)[:, None]
     x, y, z = torch.einsum("kc,nchw->knhw", matrix, linear)
     fx, fy, fz = _root(x), _root(y), _root(z)
     return torch.hypot(500 * (fx - fy), 200 * (fy - fz)).mean((1, 2))
 
 
-@cache
-def _linear(device: torch.device) -> Tensor:
-    """Linear light of each of the 256 sRGB levels (IEC 61966-2-1)."""
-    level = torch.arange(256, device=device) / 255
+def _linear(level: Tensor) -> Tensor:
+    """Linear light of sRGB levels 0..1 (IEC 61966-2-1)."""
     return torch.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
 
 

@@ -96,15 +96,14 @@ class PerSeedFid(Callback):
         import pandas as pd
 
         assert self.folds is not None, "the pass has not ended"
-        whole = self.folds.jackknife()
-        interval = whole.interval(self._statistics.confidence)
+        interval = self.folds.intervals(self._statistics.confidence)
         order = np.lexsort((self._seeds, interval.value))
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(1, len(order) + 1)
         return pd.DataFrame(
             {
                 "seed": self._seeds, "n": self.folds.n, "fid": interval.value, "fid_low": interval.low,
-                "fid_high": interval.high, "fid_rank": rank, "fid_corrected": whole.corrected,
+                "fid_high": interval.high, "fid_rank": rank, "fid_corrected": self.folds.jackknife().corrected,
                 "fid_q_value": q_values(self.folds.jackknife(deviations).p_value()),
             }
         )  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 
 from seedml.per_seed.balance import Floats, Ints, require_equal_samples
 from seedml.per_seed.frechet import Reference, frechet_distances
-from seedml.per_seed.intervals import Jackknife, block_jackknife
+from seedml.per_seed.intervals import Interval, Jackknife, block_jackknife
 from seedml.per_seed.moments import Moments
 
 
@@ -42,6 +42,11 @@ class Folds(NamedTuple):
             unknown = np.full_like(value, np.nan)
             return Jackknife(value, unknown, unknown, 1)
         return block_jackknife(value, np.stack([statistic(row) for row in self.deleted]), self.sizes)
+
+    def intervals(self, confidence: float) -> Interval:
+        """Distances with limits, none below 0."""
+        value, low, high = self.jackknife().interval(confidence)
+        return Interval(value, np.maximum(low, 0), high)
 
 
 def block_moments(features: torch.Tensor, blocks: Ints, origin: torch.Tensor) -> Moments:

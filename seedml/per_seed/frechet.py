@@ -127,10 +127,12 @@ def frechet_distances_of_samples(features: Tensor, reference: Reference) -> Tens
 
 
 def _distance(means: Tensor, traces: Tensor, overlap: Tensor, reference: Reference) -> Tensor:
-    """Put the three terms together; what rounding leaves below zero is zero."""
-    offset = (means - reference.mean).square().sum(-1)
-    distance = offset + traces + reference.trace - 2 * overlap
-    # A root doubles the relative error of an eigenvalue near zero: the trace is good to √ε, not to ε.
-    rounding = torch.finfo(distance.dtype).eps ** 0.5 * (traces + reference.trace) * reference.mean.shape[0] ** 0.5
+    """Put the three terms together; what rounding cannot tell from zero is zero.
+
+    A root doubles the relative error of an eigenvalue near zero, so the traces are good to √ε, not to ε.
+    """
+    distance = (means - reference.mean).square().sum(-1) + traces + reference.trace - 2 * overlap
+    scale = traces + reference.trace
+    rounding = torch.finfo(distance.dtype).eps ** 0.5 * reference.mean.shape[0] ** 0.5 * scale
     assert bool((distance >= -rounding).all()), "a squared distance is negative beyond rounding"
-    return distance.clamp(min=0)
+    return torch.where(distance > rounding, distance, 0.0)

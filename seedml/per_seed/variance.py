@@ -44,6 +44,8 @@ def variance_components(table: Floats) -> Components:
     s, p = table.shape
     assert s > 1, "variance components need two seeds or more"
     assert p > 1, "variance components need two prompts or more"
+    if table.max() == table.min():
+        return Components(0.0, 0.0, 0.0)  # exactly, not the rounding of means
     grand, seeds, prompts = table.mean(), table.mean(axis=1), table.mean(axis=0)
     ms_seed = p * ((seeds - grand) ** 2).sum() / (s - 1)
     ms_prompt = s * ((prompts - grand) ** 2).sum() / (p - 1)

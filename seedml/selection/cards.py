@@ -26,7 +26,7 @@ def cards(
     """What the study found out about each seed, by seed: scores, q_value, verdict, tags."""
     confidence, source = config.statistics.confidence, config.prompts.set or config.prompts.file
     chosen_on, confirmed_on = (f"{source}: {'+'.join(splits)}" for splits in (CHOOSING, CONFIRMING))
-    held_out = confirming.folds.jackknife().interval(confidence) if confirming else None
+    held_out = confirming.folds.intervals(confidence) if confirming else None
     found = []
     for at, seed in enumerate(choosing.cube.seeds):
         scores = {"fid": _score(ranking.distances, at, ranking.n, chosen_on)}

@@ -60,7 +60,7 @@ def rank_seeds(folds: Folds, confidence: float) -> Ranking:
     difference = folds.jackknife(deviations)
     q = q_values(difference.p_value())
     return Ranking(
-        distances=folds.jackknife().interval(confidence),
+        distances=folds.intervals(confidence),
         q=q,
         verdict=verdicts(difference.value, q, 1 - confidence),
         order=np.argsort(folds.full, kind="stable"),
