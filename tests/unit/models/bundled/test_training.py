@@ -1,0 +1,131 @@
+"""Training of the bundled model: the streams, the modules' checkpoints, and a whole tiny run that is interrupted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from seedml.errors import UserError
+from seedml.models.bundled.latents import LatentStream
+from seedml.models.bundled.optimisation import Schedule
+from seedml.models.bundled.stream import SceneStream
+
+STAGES = ("autoencoder", "parser", "denoiser", "distillation")
+TINY = [
+    "latents=32", "checkpoint_every=2", "tracking.mode=disabled", "trainer.accelerator=cpu",
+    *(f"{stage}.steps=3" for stage in STAGES), *(f"{stage}.batch_size=4" for stage in STAGES),
+]  # fmt: skip
+
+
+def test_scene_stream_resumed_and_split_is_the_same_stream():
+    whole = [scenes.dice for scenes in SceneStream(7, 6, 0, 5)]
+    tail = [scenes.dice for scenes in SceneStream(7, 6, 3, 5)]
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], tail, strict=True))
+    halves = [[scenes.dice for scenes in SceneStream(7, 3, 0, 5, rank, 2)] for rank in (0, 1)]
+    for step, expected in enumerate(whole):
+        joined = torch.empty_like(expected)
+        joined[0::2], joined[1::2] = halves[0][step], halves[1][step]
+        assert torch.equal(joined, expected)
+
+
+def test_latent_stream_sees_every_row_once_an_epoch_on_any_number_of_ranks():
+    latents = torch.arange(24).float().reshape(24, 1, 1, 1)
+    captions = torch.arange(24)[:, None].expand(-1, 3)
+    one = [rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 8, 0, 6, 0, 1)]
+    for epoch in (one[:3], one[3:]):
+        assert sorted(torch.cat(epoch).tolist()) == list(range(24))
+    assert not torch.equal(torch.cat(one[:3]), torch.cat(one[3:]))
+    two = [[rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 4, 0, 6, rank, 2)] for rank in (0, 1)]
+    for step, expected in enumerate(one):
+        assert sorted([*two[0][step].tolist(), *two[1][step].tolist()]) == sorted(expected.tolist())
+    resumed = [rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 8, 4, 6, 0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(one[4:], resumed, strict=True))
+
+
+def test_schedule_warms_up_and_decays():
+    factors = np.array([Schedule(1000, 1e-3).factor(step) for step in range(1000)])
+    assert factors[0] < 0.02
+    assert factors[100] == pytest.approx(1, abs=0.01)
+    assert factors[-1] == pytest.approx(0.02, abs=0.01)
+    assert (np.diff(factors[101:]) < 0).all()
+    with pytest.raises(ValueError, match="steps"):
+        Schedule(0, 1e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A whole training at a handful of steps, killed in the middle of its third stage and taken up again."""
+    from seedml.models.bundled import denoiser, train
+
+    root = tmp_path_factory.mktemp("runs")
+    words = [*TINY, f"runs.root={root}"]
+    original = denoiser.DenoiserTraining.training_step
+
+    def stops(self, batch, batch_idx):
+        if self.global_step == 2:
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(denoiser.DenoiserTraining, "training_step", stops)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train.train(words)
+    assert not (root / "seedling" / "weights").exists()
+    parser_before = (root / "seedling" / "parser" / "model.safetensors").read_bytes()
+    train.train(words)
+    assert (root / "seedling" / "parser" / "model.safetensors").read_bytes() == parser_before
+    return root / "seedling"
+
+
+def test_interrupted_training_goes_on_where_it_stopped(trained):
+    steps = {
+        path.parent.name: torch.load(path, weights_only=True)["global_step"] for path in trained.rglob("last.ckpt")
+    }
+    assert set(steps) == {"autoencoder", "parser", "denoiser", "distillation-8", "distillation-4"}
+    assert all(step in (2, 3) for step in steps.values())
+
+
+def test_checkpoints_of_every_module_load_without_pickle(trained):
+    from seedml.models.bundled.autoencoder import AutoencoderTraining
+    from seedml.models.bundled.denoiser import DenoiserTraining
+    from seedml.models.bundled.distillation import Distillation
+    from seedml.models.bundled.parser_training import ParserTraining
+
+    modules = {
+        "autoencoder": AutoencoderTraining, "parser": ParserTraining, "denoiser": DenoiserTraining,
+        "distillation-8": Distillation,
+    }  # fmt: skip
+    for stage, cls in modules.items():
+        path = trained / "checkpoints" / stage / "last.ckpt"
+        module = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, weights_only=True)["state_dict"]
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, state[name]), name
+
+
+def test_the_folder_runs_in_plain_diffusers(trained):
+    from diffusers import StableDiffusionPipeline
+
+    folder = trained / "weights" / "seedling"
+    assert all(path.suffix in (".json", ".safetensors") for path in folder.rglob("*") if path.is_file())
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("a red ball on sand", num_inference_steps=2, guidance_scale=1.0).images[0]
+    assert image.size == (128, 128)
+    provenance = json.loads((trained / "weights" / "training.json").read_text())
+    assert provenance["stages"]["denoiser"]["steps"] == 3
+
+
+def test_other_settings_in_the_same_folder_are_refused(trained):
+    from seedml.models.bundled.train import train
+
+    with pytest.raises(UserError, match="learning_rate"):
+        train([*TINY, f"runs.root={trained.parent}", "denoiser.learning_rate=0.5"])
+
+
+def test_unknown_training_keys_are_refused():
+    from seedml.models.bundled.train import train
+
+    with pytest.raises(UserError, match="stepz"):
+        train(["denoiser.stepz=5"])
