@@ -89,7 +89,10 @@ def _section(run: Run, pictures: Mapping[CellKey, Picture], attribute: Attribute
     column, share = attribute.column, attribute.share
     words = wording(column, share)
     ranked = extremes(run, column, False, len(run.seeds))
-    points = seed_points(ranked, column, share)
+    anchor, points = f"attribute-{column}", seed_points(ranked, column, share)
+    if points[0].value == points[-1].value:
+        same = f"It is {shown(ranked[0].values[column], share)} for every seed: there is nothing to compare."
+        return AttributeSection(anchor, words.title, words.reading, (same,), "", Markup(""), ())
     title = f"{words.title} per seed, sorted, with {run.confidence} intervals"
     low, high = value_range(points)
     chart = interval_chart(
@@ -107,7 +110,7 @@ def _section(run: Run, pictures: Mapping[CellKey, Picture], attribute: Attribute
     if words.lowest:
         grids.append(_end_grid(run, pictures, attribute, words, highest=False))
     kept = tuple(sentence for sentence in findings if sentence)
-    return AttributeSection(f"attribute-{column}", words.title, words.reading, kept, title, chart, tuple(grids))
+    return AttributeSection(anchor, words.title, words.reading, kept, title, chart, tuple(grids))
 
 
 def _end_grid(

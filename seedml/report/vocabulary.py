@@ -70,10 +70,10 @@ _WORDINGS = {
         "mean probability", highest="Closest to the caption", lowest="Farthest from the caption",
     ),
     "location_x": Wording(
-        "Location, horizontal", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right", detail=True,
+        "Horizontal location", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right", detail=True,
     ),
     "location_y": Wording(
-        "Location, vertical", "Mean centre of the object, from top 0 to bottom 1.", "0 top … 1 bottom", detail=True,
+        "Vertical location", "Mean centre of the object, from top 0 to bottom 1.", "0 top … 1 bottom", detail=True,
     ),
 }  # fmt: skip
 

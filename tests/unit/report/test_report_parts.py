@@ -24,6 +24,7 @@ from seedml.report.classifier_section import classifier_section
 from seedml.report.headline import headlines, permutation_statement
 from seedml.report.inputs import Run, read_run
 from seedml.report.methods import methods
+from seedml.report.numbers import Estimate
 from seedml.report.pictures import SIDE, read_pictures
 from seedml.report.seed_table import seed_table
 from seedml.report.selection_section import selection_findings
@@ -141,6 +142,13 @@ def test_an_unknown_attribute_gets_a_section_and_a_share(run: Run, tmp_path: Pat
     section = next(s for s in attribute_sections(other, {}) if s.anchor == "attribute-motion_blur")
     assert section.title == "Motion blur"
     assert section.grids[0].rows[0].seed == SEEDS[-1]
+
+
+def test_an_attribute_that_is_the_same_for_all_has_no_chart(run: Run) -> None:
+    rows = tuple(replace(row, values={**row.values, "sky": Estimate(0.25, 0.25, 0.25)}) for row in run.seeds)
+    section = next(s for s in attribute_sections(replace(run, seeds=rows), {}) if s.anchor == "attribute-sky")
+    assert section.findings == ("It is 0.250 for every seed: there is nothing to compare.",)
+    assert (str(section.chart), section.grids) == ("", ())
 
 
 def test_seeds_without_a_number_are_left_out_and_not_ranked(run: Run, tmp_path: Path) -> None:
