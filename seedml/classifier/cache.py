@@ -62,7 +62,7 @@ def cached_splits(
     Args:
         dataset: the shards.
         tiles: which of them; all must exist.
-        image_size: side S in pixels; images are reduced by averaging areas.
+        image_size: side S in pixels; see :func:`reduced`.
         folder: holds the arrays; emptied first if it belongs to other images or another size.
         threads: that decode; default one a core.
 
@@ -133,7 +133,7 @@ def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
 
 
 def reduced(encoded: bytes, size: int) -> Pixels:
-    """An image file -> S × S × 3 uint8 0..255, RGB, each pixel the mean of the area it covers."""
+    """An image file -> S × S × 3 uint8 0..255, RGB; each pixel is the mean of those it replaces."""
     with Image.open(io.BytesIO(encoded)) as image:
         picture = image.convert("RGB")
         if picture.size != (size, size):

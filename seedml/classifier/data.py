@@ -92,16 +92,19 @@ class TrainingOrder(Sampler[list[int]]):
         seed: of the order.
         rank: of this process.
         world_size: processes.
+        epoch: that comes first.
 
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, epoch: int = 0
+    ) -> None:
         self._count, self._seed, self._rank, self._world_size = count, seed, rank, world_size
         self._batches = max(1, -(-(count // world_size) // batch_size))
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Lightning calls this before each epoch; too late for the first one after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -148,6 +151,7 @@ class SeedDataModule(pl.LightningDataModule):
         self._prepare, self._label = prepare, label
         self._batch_size, self._seed, self._num_workers = batch_size, seed, num_workers
         self._images: dict[str, SeedImages] = {}
+        self._first_epoch = 0
         self.prepare_data_per_node = False  # the cache is in the run's folder, which all machines share
 
     def prepare_data(self) -> None:
@@ -163,7 +167,8 @@ class SeedDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """The train split, shuffled."""
         images = self._images["train"]
-        return self._loader(images, TrainingOrder(len(images), self._batch_size, self._seed, *self._place()))
+        order = TrainingOrder(len(images), self._batch_size, self._seed, *self._place(), epoch=self._first_epoch)
+        return self._loader(images, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The val split, in order."""
@@ -172,6 +177,14 @@ class SeedDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test split, in order, every image exactly once."""
         return self._in_order("test")
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints, which are made at the end of an epoch: the epoch to go on with."""
+        return {"epoch": self.trainer.current_epoch + 1 if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the epoch after the checkpoint's: Lightning makes its first iterator before it calls set_epoch."""
+        self._first_epoch = state_dict["epoch"]
 
     def _in_order(self, split: str) -> DataLoader[Batch]:
         images = self._images[split]

@@ -165,15 +165,16 @@ def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> p
     callbacks: list[pl.Callback] = [
         RateProgressBar(experiment.name),
         LearningRateMonitor("step"),
-        ModelCheckpoint(
-            experiment.folder, filename="best" if watch else "latest", monitor="val/loss" if watch else None,
-            save_last=True, enable_version_counter=False, save_on_train_epoch_end=True,
-        ),
-    ]  # fmt: skip
+        ModelCheckpoint(experiment.folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
     if watch:
-        callbacks.append(
-            EarlyStopping("val/accuracy", mode="max", patience=PATIENCE, check_on_train_epoch_end=True, verbose=False)
-        )
+        callbacks += [
+            ModelCheckpoint(
+                experiment.folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            ),
+            EarlyStopping("val/accuracy", mode="max", patience=PATIENCE, check_on_train_epoch_end=True, verbose=False),
+        ]  # fmt: skip
     return pl.Trainer(
         accelerator=where.accelerator, devices=where.devices, num_nodes=where.num_nodes, strategy=where.strategy,
         precision=precision_of(where.precision, where.accelerator), max_epochs=experiment.epochs,  # type: ignore[arg-type]
@@ -209,6 +210,7 @@ def quiet_lightning() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # tiny studies
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings(
             "ignore", message=".*isinstance\\(treespec, LeafSpec\\).*"
