@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seedml.attributes import Attribute, AttributeBatch
 
-TOLERANCE = 14.0
+TOLERANCE = 10.0
 """Mean deviation from the frame's colour, in levels of 255, up to which a line of pixels belongs to the frame."""
 NARROWEST = 0.02
 """A frame is at least this wide, as a fraction of the side."""

@@ -13,7 +13,7 @@ from seedml.attributes import Attribute, AttributeBatch
 THRESHOLD = 3.0
 """Mean chroma below which a picture counts as grayscale."""
 
-_SIDE = 64
+_SIDE = 32
 """Pictures are averaged down to this before: faster, and noise of a decoder is no colour."""
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)  # D65, the white of sRGB

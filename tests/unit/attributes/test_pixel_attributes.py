@@ -1,0 +1,121 @@
+"""Grayscale and border on pictures whose truth is known, every row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seedml.attributes import AttributeBatch, load_attributes
+from seedml.attributes.grayscale import THRESHOLD, mean_chroma
+from seedml.models.bundled.scenes import Scenes, draw, sample_scenes
+
+SIDES = [(128, 128), (96, 160), (512, 512), (33, 47)]
+
+
+def _measure(name: str, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    return dict(load_attributes([name])[name].measure(AttributeBatch(images, ["a red ball on grass"] * len(images))))
+
+
+@pytest.fixture(scope="module")
+def rendered() -> tuple[Scenes, torch.Tensor]:
+    scenes = sample_scenes(31, range(400))
+    return scenes, draw(scenes)
+
+
+def _flat(*colours: tuple[int, int, int], size: tuple[int, int] = (16, 16)) -> torch.Tensor:
+    return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, *size).contiguous()
+
+
+def test_chroma_of_the_primaries_is_as_published() -> None:
+    images = _flat((255, 0, 0), (0, 255, 0), (0, 0, 255), (127, 127, 127), (0, 0, 0), (255, 255, 255))
+    np.testing.assert_allclose(mean_chroma(images), [104.55, 119.78, 133.81, 0, 0, 0], atol=0.05)
+
+
+def test_chroma_of_any_colour_is_cielabs() -> None:
+    colours = np.random.default_rng(4).integers(0, 256, (50, 3))
+    level = colours / 255
+    light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = light @ to_xyz.T / [0.9505, 1.0, 1.0890]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    expected = np.hypot(500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2]))
+    np.testing.assert_allclose(mean_chroma(_flat(*map(tuple, colours.tolist()))), expected, atol=0.1)
+
+
+def test_chroma_is_a_mean_over_the_picture() -> None:
+    half = _flat((127, 127, 127), size=(128, 128))
+    half[:, :, :, :64] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
+    assert float(mean_chroma(half)) == pytest.approx(104.6 / 2, abs=0.5)
+
+
+def test_every_rendered_scene_is_told_gray_or_coloured(rendered: tuple[Scenes, torch.Tensor]) -> None:
+    scenes, images = rendered
+    found = _measure("grayscale", images)
+    assert scenes.grayscale.sum() > 15
+    torch.testing.assert_close(found["grayscale"] == 1, scenes.grayscale)
+    assert found["grayscale_chroma"][scenes.grayscale].max() < 0.5
+    assert found["grayscale_chroma"][~scenes.grayscale].min() > THRESHOLD
+
+
+def test_grain_is_no_colour_and_sepia_is_one(rendered: tuple[Scenes, torch.Tensor]) -> None:
+    images = rendered[1][:50].float()
+    gray = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    grain = torch.from_numpy(np.random.default_rng(0).normal(size=gray.shape) * 6).float()
+    grainy = (gray + grain).clamp(0, 255).to(torch.uint8)
+    assert (_measure("grayscale", grainy)["grayscale"] == 1).all()
+    sepia = (gray * torch.tensor([1.0, 0.85, 0.66])[:, None, None]).clamp(0, 255).to(torch.uint8)
+    assert (_measure("grayscale", sepia)["grayscale"] == 0).all()
+
+
+def test_every_rendered_border_is_found_with_its_width(rendered: tuple[Scenes, torch.Tensor]) -> None:
+    scenes, images = rendered
+    found = _measure("border", images)
+    framed = scenes.border > 0
+    assert framed.sum() > 15
+    torch.testing.assert_close(found["border"] == 1, framed)
+    widths = (5 + 4 * scenes.dice[:, 56]) / 128
+    torch.testing.assert_close(found["border_width"], torch.where(framed, widths, 0.0), rtol=0, atol=0.009)
+
+
+@pytest.mark.parametrize("size", SIDES)
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (40, 120, 200)])
+def test_a_frame_of_any_colour_and_size(size: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (3, 3, *size))
+    images = torch.from_numpy(noise).to(torch.uint8)
+    width = max(2, round(0.06 * min(size)))
+    frame = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    for row in (0, 2):  # row 1 stays without
+        images[row, :, :width], images[row, :, -width:] = frame, frame
+        images[row, :, :, :width], images[row, :, :, -width:] = frame, frame
+    found = _measure("border", images)
+    assert found["border"].tolist() == [1, 0, 1]
+    assert found["border_width"][0] == pytest.approx(width * (1 / size[0] + 1 / size[1]) / 2, abs=0.02)
+    assert found["border_width"][1] == 0
+
+
+def test_plain_sides_are_no_frame() -> None:
+    noise = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (5, 3, 64, 64))).to(torch.uint8)
+    noise[0, :, :40] = 250  # a plain sky: top and the upper part of the sides
+    noise[1, :, 30:] = 250  # snow
+    noise[2, :, :10], noise[2, :, -10:] = 0, 0  # bars above and below only
+    noise[3] = 200  # one colour all over
+    noise[4, :, :8], noise[4, :, -8:], noise[4, :, :, :8] = 9, 9, 9  # three sides
+    assert _measure("border", noise)["border"].tolist() == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["grayscale", "border"])
+def test_a_row_does_not_depend_on_its_companions(name: str, rendered: tuple[Scenes, torch.Tensor]) -> None:
+    images = rendered[1][:40]
+    together = _measure(name, images)
+    for row in range(40):
+        alone = _measure(name, images[row : row + 1])
+        for column, values in together.items():
+            torch.testing.assert_close(values[row], alone[column][0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["grayscale", "border"])
+def test_the_smallest_pictures_have_an_answer(name: str) -> None:
+    for size in ((1, 1), (1, 9), (2, 2)):
+        for values in _measure(name, _flat((10, 200, 30), (7, 7, 7), size=size)).values():
+            assert torch.isfinite(values).all()
