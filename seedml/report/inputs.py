@@ -77,6 +77,8 @@ class Run:
         seedbook: ``seedbook.json``.
         classifier: ``classifier/metrics.json``.
         feature_notes: what ``features.safetensors`` says about the network.
+        reference_notes: what ``reference.safetensors`` says about the reference.
+        model: what the model said of itself when the images were made (``dataset.json``): size, scheduler, steps …
 
     """
 
@@ -90,6 +92,8 @@ class Run:
     seedbook: Mapping[str, Any] | None
     classifier: Mapping[str, Any] | None
     feature_notes: Mapping[str, str]
+    reference_notes: Mapping[str, str]
+    model: Mapping[str, Any]
 
     def chosen(self, kind: str) -> tuple[int, ...]:
         """The seeds that selection listed as ``golden``, ``inferior`` or ``diverse``; empty before selection."""
@@ -151,6 +155,8 @@ def read_run(run_dir: Path, shard_dir: Path, name: str, settings: Mapping[str, A
         seedbook=seedbook,
         classifier=classifier,
         feature_notes=_safetensors_notes(run_dir / "features.safetensors"),
+        reference_notes=_safetensors_notes(run_dir / "reference.safetensors"),
+        model=(_json_if_there(shard_dir / "dataset.json") or {}).get("model") or {},
     )
 
 

@@ -54,10 +54,11 @@ def _fid_note(run: Run) -> str:
     rule = f", resize {run.feature_notes['resize']}" if "resize" in run.feature_notes else ""
     reference = run.settings.get("reference", {})
     per_prompt = reference.get("images_per_prompt")
-    amount = f", {per_prompt} a prompt" if per_prompt else ""
+    configured = f"{reference.get('set', 'unknown')}{f', {per_prompt} a prompt' if per_prompt else ''}"
+    source = run.reference_notes.get("source") or configured
     return (
         f"FID is the Fréchet distance between the features of a seed’s pictures and those of the reference set "
-        f"(network “{network}”{rule}; reference “{reference.get('set', 'unknown')}”{amount}). "
+        f"(network “{network}”{rule}; reference: {source}). "
         f"Compare it only within this study: another network, resize rule, reference, set of prompts or number of "
         f"images gives other values; so no FID from elsewhere compares with these."
     )

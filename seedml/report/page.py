@@ -104,10 +104,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             facts.append((key.capitalize(), text(figure.value, 0)))
     if failed_images(run):
         facts.append(("Failed images", text(failed_images(run), 0)))
+    given = {**model, **{key: value for key, value in sampler.items() if value is not None}, **run.model}
+    if given.get("width") and given.get("height"):
+        facts.append(("Picture size", f"{given['width']} × {given['height']} px"))
     for name, key in (("Steps", "steps"), ("Guidance", "guidance_scale"), ("Scheduler", "scheduler")):
-        value = sampler.get(key) if sampler.get(key) is not None else model.get(key)
-        if value is not None:
-            facts.append((name, str(value)))
+        if given.get(key) is not None:
+            facts.append((name, str(given[key])))
     return facts
 
 
@@ -157,7 +159,7 @@ def _usage(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any] | No
     prompts = galleries.prompt_texts(pictures)
     prompt = prompts[min(prompts)] if prompts else "a photo of a mug"
     return {
-        "code": snippet(run.settings, golden, prompt),
+        "code": snippet(run.settings, golden, prompt, run.model),
         "seeds": ", ".join(str(seed) for seed in golden),
         "caveats": caveats(run.settings),
     }

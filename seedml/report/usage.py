@@ -8,7 +8,7 @@ from typing import Any
 BUNDLED = "bundled:seedling"
 
 
-def snippet(settings: Mapping[str, Any], seeds: Sequence[int], prompt: str) -> str:
+def snippet(settings: Mapping[str, Any], seeds: Sequence[int], prompt: str, used: Mapping[str, Any]) -> str:
     """Runnable Python: load the study's model, set its sampler, one picture a seed.
 
     Whatever comes from the user (paths, names, the prompt) is written with ``repr``, so it stays a string.
@@ -17,14 +17,16 @@ def snippet(settings: Mapping[str, Any], seeds: Sequence[int], prompt: str) -> s
         settings: the resolved configuration.
         seeds: the seeds to use.
         prompt: the example's prompt.
+        used: what the model was run with (size, steps …), where that is known; goes before the settings.
 
     """
     model, sampler = dict(settings.get("model", {})), dict(settings.get("sampler", {}))
+    actual = {**model, **{key: value for key, value in sampler.items() if value is not None}, **used}
     lines = ["import torch"]
     lines += _load(model, sampler)
     lines += _scheduler(model, sampler)
     lines += ["", f"for seed in {list(seeds)!r}:", "    image = pipeline("]
-    lines += [f"        {line}," for line in [repr(prompt), *_call(settings, model, sampler)]]
+    lines += [f"        {line}," for line in [repr(prompt), *_call(settings, actual)]]
     lines += ["    ).images[0]", '    image.save(f"seed-{seed}.png")']
     return "\n".join(lines) + "\n"
 
@@ -54,35 +56,20 @@ def _load(model: Mapping[str, Any], sampler: Mapping[str, Any]) -> list[str]:
 
 
 def _scheduler(model: Mapping[str, Any], sampler: Mapping[str, Any]) -> list[str]:
-    name = sampler.get("scheduler") or model.get("scheduler")
-    if not name:
+    name, given = sampler.get("scheduler") or model.get("scheduler"), model.get("scheduler_options") or {}
+    if not name and not given:
         return []
-    given = (model.get("scheduler_options") or {}).items()
-    options = "".join(f", {_identifier(key)}={value!r}" for key, value in given)
-    name = _identifier(name)
-    return [
-        f"from diffusers import {name}",
-        "",
-        f"pipeline.scheduler = {name}.from_config(pipeline.scheduler.config{options})",
-    ]
+    options = "".join(f", {_identifier(key)}={value!r}" for key, value in given.items())
+    scheduler = _identifier(name) if name else "type(pipeline.scheduler)"
+    imports = [f"from diffusers import {scheduler}", ""] if name else []
+    return [*imports, f"pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config{options})"]
 
 
-def _call(settings: Mapping[str, Any], model: Mapping[str, Any], sampler: Mapping[str, Any]) -> list[str]:
+def _call(settings: Mapping[str, Any], actual: Mapping[str, Any]) -> list[str]:
     device = settings.get("noise", {}).get("generator_device") or "cpu"
     call = [f"generator=torch.Generator({str(device)!r}).manual_seed(seed)"]
-    for argument, value in (
-        ("num_inference_steps", _first(sampler.get("steps"), model.get("steps"))),
-        ("guidance_scale", _first(sampler.get("guidance_scale"), model.get("guidance_scale"))),
-        ("height", model.get("height")),
-        ("width", model.get("width")),
-    ):
-        if value is not None:
-            call.append(f"{argument}={value!r}")
-    return call
-
-
-def _first(*values: object) -> object:
-    return next((value for value in values if value is not None), None)
+    names = {"num_inference_steps": "steps", "guidance_scale": "guidance_scale", "height": "height", "width": "width"}
+    return call + [f"{argument}={actual[key]!r}" for argument, key in names.items() if actual.get(key) is not None]
 
 
 def _identifier(name: object) -> str:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -283,8 +283,16 @@ class _Fake:
         class Images:
             images: tuple[Any, ...] = (Image.new("RGB", (8, 8)),)
 
+        class DDIMScheduler:
+            config: Any = MappingProxyType({"old": 1})
+
+            @classmethod
+            def from_config(cls, config: object, **options: Any) -> str:
+                recorder.calls.append((f"scheduler of {dict(config)}", options))  # type: ignore[call-overload]
+                return "new"
+
         class Pipeline:
-            scheduler: Any = type("Old", (), {"config": {"old": 1}})()
+            scheduler: Any = DDIMScheduler()
 
             @classmethod
             def from_pretrained(cls, path: object, **options: Any) -> Pipeline:
@@ -294,12 +302,6 @@ class _Fake:
             def __call__(self, prompt: str, **options: Any) -> Images:
                 recorder.calls.append((prompt, options))
                 return Images()
-
-        class DDIMScheduler:
-            @classmethod
-            def from_config(cls, config: object, **options: Any) -> str:
-                recorder.calls.append((f"scheduler of {config}", options))
-                return "new"
 
         diffusers = ModuleType("diffusers")
         diffusers.DiffusionPipeline, diffusers.DDIMScheduler = Pipeline, DDIMScheduler  # type: ignore[attr-defined]
@@ -321,7 +323,7 @@ def test_the_snippet_runs_with_the_studys_settings(monkeypatch: pytest.MonkeyPat
     chosen["model"] |= {"path": "some/model'); import os #", "revision": "abc", "scheduler": "DDIMScheduler",
                         "scheduler_options": {"timestep_spacing": "trailing"}, "dtype": "float16"}  # fmt: skip
     chosen["sampler"] |= {"steps": 4, "guidance_scale": 0.0}
-    calls = run_snippet(snippet(chosen, [7, 3], nasty), monkeypatch, tmp_path)
+    calls = run_snippet(snippet(chosen, [7, 3], nasty, {"height": 64, "width": 96}), monkeypatch, tmp_path)
     import torch
 
     path, options = calls[0]
@@ -333,14 +335,21 @@ def test_the_snippet_runs_with_the_studys_settings(monkeypatch: pytest.MonkeyPat
         generator = call.pop("generator")
         assert generator.device.type == "cpu"
         assert generator.initial_seed() == seed
-        assert call == {"num_inference_steps": 4, "guidance_scale": 0.0, "height": 128, "width": 128}
+        assert call == {"num_inference_steps": 4, "guidance_scale": 0.0, "height": 64, "width": 96}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seed-3.png", "seed-7.png"]
 
 
 def test_the_snippet_finds_the_bundled_model() -> None:
-    code = snippet(settings(), [1], "a mug")
+    code = snippet(settings(), [1], "a mug", {})
     compile(code, "snippet", "exec")
     assert "from seedml.models.bundled import seedling_folder" in code
+
+
+def test_options_alone_change_the_models_own_scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chosen = settings()
+    chosen["model"]["scheduler_options"] = {"timestep_spacing": "trailing"}
+    calls = run_snippet(snippet(chosen, [1], "a mug", {}), monkeypatch, tmp_path)
+    assert calls[1] == ("scheduler of {'old': 1}", {"timestep_spacing": "trailing"})
 
 
 def test_caveats_name_what_the_snippet_cannot_repeat() -> None:
