@@ -37,15 +37,16 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(config: StudyConfig, tracker: Tracker) -> Path:
-    """Write ``runs/<name>/report.html`` from whatever steps have run, and hand it to the tracker.
+    """Write ``runs/<name>/report.html`` from whatever steps have run, and hand it to the tracker if it is a new one.
 
     Raises:
         UserError: a file of the run folder is there but cannot be read.
 
     """
-    path = config.run_dir / FILE
-    atomic_write_text(path, render(collect(config)))
-    tracker.file(path, "report")
+    path, page = config.run_dir / FILE, render(collect(config))
+    if not path.exists() or path.read_bytes() != page.encode():
+        atomic_write_text(path, page)
+        tracker.file(path, "report")
     return path
 
 

@@ -210,15 +210,32 @@ def test_seeds_without_golden_ones_say_so(root: Path, tmp_path: Path) -> None:
     assert "Seeds with the lowest FID" in text  # the ranking's ends are compared instead
 
 
-def test_write_report_writes_the_page_of_a_study(root: Path) -> None:
+class Told(NullTracker):
+    """Remembers the files it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[tuple[Path, str]] = []
+
+    def file(self, path: Path | str, kind: str) -> None:
+        self.files.append((Path(path), kind))
+
+
+def test_write_report_writes_the_page_of_a_study_and_tells_of_a_new_one(root: Path) -> None:
     config = StudyConfig(name="synthetic", seeds="0:12")
     config.shards.root, config.runs.root = str(root / "shards"), str(root / "runs")
-    path = write_report(config, NullTracker())
+    told = Told()
+    path = write_report(config, told)
     assert path == root / "runs" / "synthetic" / "report.html"
-    first = path.read_bytes()
-    assert b"</html>" in first
-    write_report(config, NullTracker())
-    assert path.read_bytes() == first
+    assert b"</html>" in path.read_bytes()
+    assert told.files == [(path, "report")]
+    written = path.stat().st_mtime_ns
+    write_report(config, told)
+    assert (path.stat().st_mtime_ns, len(told.files)) == (written, 1)
+    path.write_text("torn")
+    write_report(config, told)
+    assert b"</html>" in path.read_bytes()
+    assert len(told.files) == 2
 
 
 def test_secrets_of_the_environment_are_struck_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
