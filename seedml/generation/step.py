@@ -18,7 +18,7 @@ from seedml.shards.commit import remove_leftovers
 from seedml.shards.dataset import FILE, ShardDataset, open_dataset, study_settings
 from seedml.shards.format import Marker
 from seedml.shards.reader import read_shard
-from seedml.summary import figure, read_summary, update_summary
+from seedml.summary import read_summary, update_summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,7 +205,7 @@ def _record(config: StudyConfig, tracker: Tracker, dataset: ShardDataset, tiles:
     markers = dataset.markers(tiles).values()
     images = sum(marker.count for marker in markers)
     failed = sum(marker.cells for marker in markers) - images
-    update_summary(config.run_dir, {"images": figure(images), "images_failed": figure(failed)})
+    update_summary(config.run_dir, {"images": images, "images_failed": failed})
     if made:
         tracker.summary({"images": images, "images_failed": failed, "shards": len(tiles)})
         sheet, caption = sample_sheet(dataset, tiles[0])
