@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seedml.config import StudyConfig
+from seedml.measurement import load_measurements
+from seedml.measurement.results import FILES
+from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
+from seedml.selection import select
+from seedml.selection.step import seed_book
+from seedml.tracking import NullTracker
+
+CARD = {
+    "seed", "model", "revision", "generator_device", "torch_version", "latent_shape", "dtype", "scheduler", "steps",
+    "guidance_scale", "noise_sha256", "scores", "verdict", "tags",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def book(finished: StudyConfig) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((finished.run_dir / "seedbook.json").read_text())
+    return found
+
+
+def test_the_book_has_a_whole_card_for_every_seed(book: dict[str, Any]) -> None:
+    assert [card["seed"] for card in book["cards"]] == list(range(8))
+    for card in book["cards"]:
+        assert card.keys() >= CARD
+        assert (card["latent_shape"], card["steps"], card["scheduler"]) == ([4, 16, 16], 4, "DDIMScheduler")
+        assert card["noise_sha256"] == "0" * 64
+        assert card["torch_version"] == version("torch")
+        assert card["verdict"] in ("golden", "inferior", "inconclusive")
+        assert card["scores"]["fid"]["prompt_set"] == "scenes: train+val"
+        assert card["scores"]["fid_held_out"]["prompt_set"] == "scenes: test"
+    assert {"golden", "inferior", "diverse", "rule", "confirmation", "model", "name", "created"} <= book.keys()
+
+
+def test_scores_are_distances_on_the_prompts_they_name(finished: StudyConfig, book: dict[str, Any]) -> None:
+    measured = load_measurements(finished.run_dir)
+    for splits, score in ((("train", "val"), "fid"), (("test",), "fid_held_out")):
+        prompts = np.setdiff1d(measured.prompts_of(*splits), [2])  # one seed lacks the image of prompt 2
+        reference = Reference.of_samples(torch.from_numpy(measured.reference_of(prompts)))
+        for card in book["cards"]:
+            rows = (measured.seeds == card["seed"]) & np.isin(measured.prompt_ids, prompts)
+            alone = frechet_distances_of_samples(torch.from_numpy(measured.features[rows]), reference)
+            assert card["scores"][score]["value"] == pytest.approx(float(alone), rel=1e-6)
+            assert card["scores"][score]["n"] == len(prompts)
+
+
+def test_lists_follow_from_cards(book: dict[str, Any]) -> None:
+    cards = {card["seed"]: card for card in book["cards"]}
+    by_distance = sorted(cards, key=lambda seed: cards[seed]["scores"]["fid"]["value"])
+    assert book["golden"] == [seed for seed in by_distance[:4] if cards[seed]["verdict"] == "golden"]
+    assert book["inferior"] == [seed for seed in by_distance[:-5:-1] if cards[seed]["verdict"] == "inferior"]
+    assert len(set(book["diverse"])) == len(book["diverse"])
+    assert all(cards[seed]["verdict"] != "inferior" for seed in book["diverse"])
+
+
+def test_the_confirmed_gain_is_that_of_the_listed_seeds_on_held_out_prompts(
+    finished: StudyConfig, book: dict[str, Any]
+) -> None:
+    held_out = {card["seed"]: card["scores"]["fid_held_out"]["value"] for card in book["cards"]}
+    gain = book["confirmation"]["golden_gain_held_out"]
+    expected = np.mean(list(held_out.values())) - np.mean([held_out[seed] for seed in gain["seeds"]])
+    assert gain["value"] == pytest.approx(expected)
+    assert gain["low"] <= gain["value"] <= gain["high"]
+    loss = book["confirmation"]["inferior_loss_held_out"]
+    expected = np.mean([held_out[seed] for seed in loss["seeds"]]) - np.mean(list(held_out.values()))
+    assert loss["value"] == pytest.approx(expected)
+    chance = book["confirmation"]["chance"]["golden_gain_held_out"]
+    assert chance["low"] < 0 < chance["high"]
+    assert book["confirmation"]["best_on_both"]["chance"]["value"] == pytest.approx(len(gain["seeds"]) ** 2 / 8)
+    summary = json.loads((finished.run_dir / "summary.json").read_text())
+    assert summary["golden_gain_held_out"] == gain
+    assert summary["diversity_gain"] == book["confirmation"]["diversity_gain"]
+
+
+def test_test_prompts_have_no_part_in_choosing(finished: StudyConfig, book: dict[str, Any]) -> None:
+    """Ruin every test image: lists, verdicts, tags and selection scores stay; only the confirmation changes."""
+    measured = load_measurements(finished.run_dir)
+    held_out = np.isin(measured.prompt_ids, measured.prompts_of("test"))
+    noise = np.random.default_rng(0).normal(size=measured.features.shape).astype(np.float32) * 10
+    features = np.where(held_out[:, None], noise, measured.features)
+    images = measured.images.copy()
+    lost = images["split"] == "test"
+    for name in measured.columns:
+        images.loc[lost, name] = np.random.default_rng(1).random(lost.sum(), dtype=np.float32)
+    ruined = seed_book(finished, type(measured)(
+        images, features, measured.seeds, measured.prompt_ids, measured.reference, measured.notes))  # fmt: skip
+    for name in ("golden", "inferior", "diverse"):
+        assert ruined[name] == book[name]
+    for ours, theirs in zip(ruined["cards"], book["cards"], strict=True):
+        assert (ours["verdict"], ours["tags"], ours["q_value"]) == (
+            theirs["verdict"],
+            theirs["tags"],
+            theirs["q_value"],
+        )
+        for name in theirs["scores"].keys() - {"fid_held_out"}:
+            assert ours["scores"][name] == theirs["scores"][name]
+        assert ours["scores"]["fid_held_out"] != theirs["scores"]["fid_held_out"]
+    assert ruined["confirmation"]["golden_gain_held_out"] != book["confirmation"]["golden_gain_held_out"]
+
+
+def test_without_held_out_prompts_nothing_is_confirmed(fresh: StudyConfig, finished: StudyConfig) -> None:
+    fresh.run_dir.mkdir(parents=True)
+    for name in FILES:
+        (fresh.run_dir / name).write_bytes((finished.run_dir / name).read_bytes())
+    images = pd.read_parquet(fresh.run_dir / "images.parquet")
+    images["split"] = "train"
+    images.to_parquet(fresh.run_dir / "images.parquet")
+    select(fresh, NullTracker())
+    book = json.loads((fresh.run_dir / "seedbook.json").read_text())
+    assert "golden_gain_held_out" not in book["confirmation"]
+    assert "golden_gain_on_selection_prompts" in book["confirmation"]
+    assert book["rule"]["confirmed_on"]["prompts"] == 0
+    assert "fid_held_out" not in book["cards"][0]["scores"]
+
+
+def test_done_is_done(finished: StudyConfig) -> None:
+    path = Path(finished.run_dir / "seedbook.json")
+    before = path.read_bytes()
+    select(finished, NullTracker())
+    assert path.read_bytes() == before
