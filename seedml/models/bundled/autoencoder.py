@@ -1,12 +1,13 @@
-"""seedling's autoencoder: 128 × 128 pixels to 4 × 16 × 16 latents and back (diffusers ``AutoencoderTiny``)."""
+"""seedling's autoencoder: 128 × 128 pixels to 4 × 16 × 16 latents and back (diffusers ``AutoencoderKL``)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from seedml.models.bundled.optimisation import Schedule, adamw
 from seedml.models.bundled.scenes import SIDE, Scenes, draw
 
 LATENT_CHANNELS = 4
-NOISE = 0.15
+NOISE = 0.1
 """Standard deviation of the noise on latents while training, so that the decoder forgives an imperfect denoiser."""
 CROP = 64
 """Side in pixels of the part of a scene that one training step sees: four times as many scenes for the same work."""
@@ -22,12 +23,12 @@ SHRINK = 1e-3
 """Weight of the mean squared latent; against the noise it sets the latents' scale."""
 
 
-def build_autoencoder() -> AutoencoderTiny:
-    """An untrained autoencoder. The last stage has no blocks: at 128 px they would cost as much as all the rest."""
-    return AutoencoderTiny(
-        encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 32),
-        num_encoder_blocks=(0, 1, 1, 3), num_decoder_blocks=(4, 3, 2, 0), latent_channels=LATENT_CHANNELS,
-        scaling_factor=1.0, force_upcast=False,
+def build_autoencoder() -> AutoencoderKL:
+    """An untrained autoencoder, narrow at 128 px, where a channel costs 64 times what it costs at 16 px."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 48, 64), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
+        sample_size=128, scaling_factor=1.0, mid_block_add_attention=False, force_upcast=False,
     )  # fmt: skip
 
 
@@ -41,9 +42,9 @@ def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstruction_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of pixels plus that of differences between neighbours (sharp outlines); N×3×H×W each."""
+    """Absolute and squared error of pixels, and absolute error of neighbours' differences (outlines); N×3×H×W each."""
     across, down = (F.l1_loss(a, b) for a, b in zip(_edges(image), _edges(target), strict=True))
-    return F.l1_loss(image, target) + across + down
+    return F.l1_loss(image, target) + F.mse_loss(image, target) + across + down
 
 
 class AutoencoderTraining(LightningModule):
@@ -65,10 +66,12 @@ class AutoencoderTraining(LightningModule):
         top, left = (int(torch.randint(SIDE - CROP + 1, ())) for _ in range(2))
         target = pictures(scenes)[..., top : top + CROP, left : left + CROP]
         target = target.contiguous(memory_format=torch.channels_last)
-        latents = self.vae.encode(target).latents.float()
-        noisy = latents + NOISE * torch.randn_like(latents)
-        image = self.vae.decode(noisy).sample.float()
-        loss: Tensor = reconstruction_loss(image, target) + SHRINK * latents.square().mean()
+        posterior = self.vae.encode(target).latent_dist
+        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+        image = self.vae.decode(mean + NOISE * torch.randn_like(mean)).sample.float()
+        spread = (log_variance - 2 * math.log(NOISE)).square().mean()  # so that samples have the noise of training
+        loss: Tensor = reconstruction_loss(image, target) + SHRINK * (mean.square().mean() + spread)
+        latents = mean
         self.log_dict({"loss": loss.detach(), "latent_std": latents.detach().std()}, prog_bar=True)
         return loss
 
@@ -77,6 +80,6 @@ class AutoencoderTraining(LightningModule):
 
 
 @torch.inference_mode()
-def latent_scale(vae: AutoencoderTiny, scenes: Scenes) -> float:
+def latent_scale(vae: AutoencoderKL, scenes: Scenes) -> float:
     """One over the standard deviation of the latents of ``scenes``: what diffusers calls ``scaling_factor``."""
-    return 1.0 / float(vae.encode(pictures(scenes)).latents.float().std())
+    return 1.0 / float(vae.encode(pictures(scenes)).latent_dist.mean.float().std())

@@ -105,17 +105,17 @@ class LatentData(LightningDataModule):
 @torch.inference_mode()
 def _encode(autoencoder: Path, seed: int, count: int, path: Path) -> None:
     """Write scaled latents (float16, about unit variance) and captions of ``count`` scenes."""
-    from diffusers import AutoencoderTiny
+    from diffusers import AutoencoderKL
     from safetensors.torch import save_file
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    vae = AutoencoderTiny.from_pretrained(autoencoder).eval().to(device, memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(autoencoder).eval().to(device, memory_format=torch.channels_last)
     latents, captions = torch.empty(count, 4, 16, 16, dtype=torch.float16), torch.empty(count, 3, dtype=torch.int8)
     for start in track(range(0, count, _BATCH), f"encode scenes, {_BATCH} a step"):
         rows = slice(start, min(start + _BATCH, count))
         scenes = sample_scenes(seed, range(rows.start, rows.stop)).to(device)
         images = pictures(scenes).contiguous(memory_format=torch.channels_last)
-        latents[rows] = (vae.encode(images).latents * vae.config.scaling_factor).half().cpu()
+        latents[rows] = (vae.encode(images).latent_dist.mean * vae.config.scaling_factor).half().cpu()
         captions[rows] = torch.tensor(scenes.captions(), dtype=torch.int8)
     with atomic_path(path) as temporary:
         save_file({"latents": latents, "captions": captions}, temporary)

@@ -26,7 +26,7 @@ RATE = 0.08
 """Share of training scenes that are grayscale; the same, independently, for borders and for lettering."""
 HORIZON = (0.22, 0.78)
 """Range of the share of the picture's height that lies above the horizon, uniform."""
-DEPTH = (1.0, 2.2)
+DEPTH = (1.0, 1.9)
 """Range of the object's distance in units of the nearest, uniform."""
 
 _PALETTE = {  # luma about 0.1 apart, so that the colour can also be read from a grayscale picture
@@ -39,7 +39,7 @@ _GROUND = {
     "water": (36, 92, 150), "stone": (142, 142, 146), "wood": (128, 80, 44),
 }  # fmt: skip
 _SLOTS = 72  # uniform numbers a scene may use
-_PATCH = 80  # px; holds the largest object with its outline
+_PATCH = 88  # px; holds the largest object with its outline
 _LETTERS = 7  # longest lettering
 
 
@@ -135,7 +135,7 @@ def sample_scenes(seed: int, indices: Sequence[int] | np.ndarray, captions: Sequ
     horizon = HORIZON[0] + (HORIZON[1] - HORIZON[0]) * dice[:, 3]
     depth = dice[:, 4]
     distance = DEPTH[0] + (DEPTH[1] - DEPTH[0]) * depth
-    half = (24.0 + 6.0 * dice[:, 5]) / distance
+    half = (26.0 + 6.0 * dice[:, 5]) / distance
     margin = half + 11.0
     base = torch.stack(
         [margin + (SIDE - 2 * margin) * dice[:, 6], SIDE * horizon + (SIDE - 11.0 - SIDE * horizon) / distance], 1

@@ -52,11 +52,11 @@ class TrainingConfig:
     """Where the finished ``seedling`` and ``parser`` folders go; null = ``<runs.root>/<name>/weights``."""
     checkpoint_every: int = 500
     """Optimiser steps between checkpoints."""
-    latents: int = 60_000
+    latents: int = 24_000
     """Scenes whose latents are computed once and seen again by the denoiser."""
-    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(1400, 64, 1.5e-3))
+    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(1500, 32, 1.5e-3))
     parser: StageConfig = field(default_factory=lambda: StageConfig(1600, 64, 3e-3))
-    denoiser: StageConfig = field(default_factory=lambda: StageConfig(8000, 32, 1e-3))
+    denoiser: StageConfig = field(default_factory=lambda: StageConfig(6000, 32, 1e-3))
     distillation: StageConfig = field(default_factory=lambda: StageConfig(600, 32, 3e-4))
     """Each of the rounds."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -172,7 +172,7 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
         max_steps=stage.config.steps, gradient_clip_val=1.0, logger=logger, log_every_n_steps=50,
         enable_model_summary=False,
         callbacks=[
-            checkpoint, EMAWeightAveraging(decay=0.996, update_every_n_steps=4), RateProgressBar(f"train {stage.name}"),
+            checkpoint, EMAWeightAveraging(decay=0.98, update_every_n_steps=4), RateProgressBar(f"train {stage.name}"),
             *([LearningRateMonitor()] if logger else []),
         ],
     )  # fmt: skip
@@ -217,7 +217,7 @@ def _export_denoiser(module: Any, folder: Path) -> None:
 def _assemble(run_dir: Path, out: Path) -> None:
     """Write the pipeline (float16 safetensors) and the parser into ``out``."""
     import torch
-    from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     from seedml.models.bundled.denoiser import build_scheduler
@@ -225,7 +225,7 @@ def _assemble(run_dir: Path, out: Path) -> None:
 
     last = run_dir / f"distillation-{ROUNDS[-1]}"
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderTiny.from_pretrained(run_dir / "autoencoder"),
+        vae=AutoencoderKL.from_pretrained(run_dir / "autoencoder"),
         text_encoder=CLIPTextModel.from_pretrained(last, subfolder="text_encoder"), tokenizer=build_tokenizer(),
         unet=UNet2DConditionModel.from_pretrained(last, subfolder="unet"), scheduler=build_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

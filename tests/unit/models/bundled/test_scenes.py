@@ -60,8 +60,8 @@ def test_far_objects_are_small_and_near_the_horizon(many):
     assert many.half_width[far].max() < many.half_width[near].min()
     above = (many.base[:, 1] / SIDE - many.horizon) / (1 - many.horizon)
     assert (above > 0).all()
-    assert above[far].mean() < above[near].mean() / 1.8
-    assert many.half_width.max() / many.half_width.min() == pytest.approx(30 / 24 * DEPTH[1], rel=0.05)
+    assert above[far].mean() < above[near].mean() / 1.6
+    assert many.half_width.max() / many.half_width.min() == pytest.approx(32 / 26 * DEPTH[1], rel=0.05)
 
 
 @pytest.mark.parametrize("kind", range(len(OBJECTS)), ids=OBJECTS)
