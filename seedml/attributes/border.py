@@ -9,8 +9,11 @@ from torch import Tensor
 
 from seedml.attributes import Attribute, AttributeBatch
 
-TOLERANCE = 10.0
-"""Mean deviation from the frame's colour, in levels of 255, up to which a line of pixels belongs to the frame."""
+STRICT, LENIENT = 10.0, 30.0
+"""Mean deviation from the frame's colour, in levels of 255, up to which a line of pixels belongs to the frame.
+
+The lenient one, for frames that a decoder has smeared, only counts where the scene parser sees a border too.
+"""
 NARROWEST = 0.02
 """A frame is at least this wide, as a fraction of the side."""
 WIDEST = 0.25
@@ -26,33 +29,41 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     ``border_width``: (lower) median width of the four sides as a fraction of the side, 0..0.25; 0 without a frame.
     Source: ours; thresholds are calibrated on rendered scenes.
     """
-    widths = frame_widths(batch.images)
+    deviation = _frame_deviation(batch.images)
+    framed, width = _judge(deviation, STRICT)
+    if batch.reading is not None:
+        seen, smeared_width = _judge(deviation, LENIENT)
+        smeared = seen & (batch.reading.border > 0.5) & ~framed
+        framed, width = framed | smeared, torch.where(smeared, smeared_width, width)
+    return {"border": framed.float(), "border_width": torch.where(framed, width, 0.0)}
+
+
+def _judge(deviation: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Whether there is a frame (N bool), and how wide (N)."""
+    widths = _frame_widths(deviation, tolerance)
     middle = widths.median(1).values
-    framed = (widths.amin(1) >= NARROWEST) & (middle <= WIDEST)
-    return {"border": framed.float(), "border_width": torch.where(framed, middle, 0.0)}
+    return (widths.amin(1) >= NARROWEST) & (middle <= WIDEST), middle
 
 
-def frame_widths(images: Tensor) -> Tensor:
-    """Width of the run of frame-coloured lines from each side: ``N × 3 × H × W`` uint8 -> ``N × 4`` float32.
+def _frame_deviation(images: Tensor) -> Tensor:
+    """``N × 3 × H × W`` uint8 -> ``N × H × W`` levels: distance of a pixel from the frame's colour, in its worst channel.
 
-    Left, right (fractions of W), top, bottom (fractions of H). The frame's colour is the median of the outermost
-    pixels; a line of pixels belongs to it by its mean deviation, in the channel that deviates most.
+    The frame's colour is the median of the outermost pixels.
     """
     pixels = images.float()
-    colour = _rim(pixels).median(2).values
-    deviation = (pixels - colour[:, :, None, None]).abs().amax(1)
+    rim = torch.cat([pixels[:, :, 0], pixels[:, :, -1], pixels[:, :, :, 0], pixels[:, :, :, -1]], 2)
+    return (pixels - rim.median(2).values[:, :, None, None]).abs().amax(1)
+
+
+def _frame_widths(deviation: Tensor, tolerance: float) -> Tensor:
+    """Runs of lines within tolerance from left, right (fractions of W), top and bottom (of H): ``N × 4``."""
     columns, rows = deviation.mean(1), deviation.mean(2)
-    return torch.stack([_run(columns), _run(columns.flip(1)), _run(rows), _run(rows.flip(1))], 1)
+    return torch.stack([_run(side, tolerance) for side in (columns, columns.flip(1), rows, rows.flip(1))], 1)
 
 
-def _rim(pixels: Tensor) -> Tensor:
-    """The outermost pixels: ``N × 3 × P``."""
-    return torch.cat([pixels[:, :, 0], pixels[:, :, -1], pixels[:, :, :, 0], pixels[:, :, :, -1]], 2)
-
-
-def _run(lines: Tensor) -> Tensor:
+def _run(lines: Tensor, tolerance: float) -> Tensor:
     """Leading lines within tolerance as a fraction of all: mean deviations ``N × L`` -> ``N``."""
-    return (lines <= TOLERANCE).float().cumprod(1).mean(1)
+    return (lines <= tolerance).float().cumprod(1).mean(1)
 
 
 ATTRIBUTE = Attribute(("border", "border_width"), measure, shares=("border",))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from seedml.attributes import AttributeBatch, load_attributes
-from seedml.attributes.grayscale import THRESHOLD, mean_chroma
 from seedml.models.bundled.scenes import Scenes, draw, sample_scenes
 
 SIDES = [(128, 128), (96, 160), (512, 512), (33, 47)]
@@ -29,7 +30,9 @@ def _flat(*colours: tuple[int, int, int], size: tuple[int, int] = (16, 16)) -> t
 
 def test_chroma_of_the_primaries_is_as_published() -> None:
     images = _flat((255, 0, 0), (0, 255, 0), (0, 0, 255), (127, 127, 127), (0, 0, 0), (255, 255, 255))
-    np.testing.assert_allclose(mean_chroma(images), [104.55, 119.78, 133.81, 0, 0, 0], atol=0.05)
+    np.testing.assert_allclose(
+        _measure("grayscale", images)["grayscale_chroma"], [104.55, 119.78, 133.81, 0, 0, 0], atol=0.05
+    )
 
 
 def test_chroma_of_any_colour_is_cielabs() -> None:
@@ -40,13 +43,15 @@ def test_chroma_of_any_colour_is_cielabs() -> None:
     xyz = light @ to_xyz.T / [0.9505, 1.0, 1.0890]
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     expected = np.hypot(500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2]))
-    np.testing.assert_allclose(mean_chroma(_flat(*map(tuple, colours.tolist()))), expected, atol=0.1)
+    np.testing.assert_allclose(
+        _measure("grayscale", _flat(*map(tuple, colours.tolist())))["grayscale_chroma"], expected, atol=0.1
+    )
 
 
 def test_chroma_is_a_mean_over_the_picture() -> None:
     half = _flat((127, 127, 127), size=(128, 128))
     half[:, :, :, :64] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
-    assert float(mean_chroma(half)) == pytest.approx(104.6 / 2, abs=0.5)
+    assert float(_measure("grayscale", half)["grayscale_chroma"]) == pytest.approx(104.6 / 2, abs=0.5)
 
 
 def test_every_rendered_scene_is_told_gray_or_coloured(rendered: tuple[Scenes, torch.Tensor]) -> None:
@@ -55,7 +60,7 @@ def test_every_rendered_scene_is_told_gray_or_coloured(rendered: tuple[Scenes, t
     assert scenes.grayscale.sum() > 15
     torch.testing.assert_close(found["grayscale"] == 1, scenes.grayscale)
     assert found["grayscale_chroma"][scenes.grayscale].max() < 0.5
-    assert found["grayscale_chroma"][~scenes.grayscale].min() > THRESHOLD
+    assert found["grayscale_chroma"][~scenes.grayscale].min() > 3
 
 
 def test_grain_is_no_colour_and_sepia_is_one(rendered: tuple[Scenes, torch.Tensor]) -> None:
@@ -76,6 +81,32 @@ def test_every_rendered_border_is_found_with_its_width(rendered: tuple[Scenes, t
     torch.testing.assert_close(found["border"] == 1, framed)
     widths = (5 + 4 * scenes.dice[:, 56]) / 128
     torch.testing.assert_close(found["border_width"], torch.where(framed, widths, 0.0), rtol=0, atol=0.009)
+
+
+def test_one_small_object_in_colour_is_colour() -> None:
+    picture = _flat((120, 120, 120), size=(128, 128))
+    picture[0, :, 20:60, 30:60] = torch.tensor([230, 40, 40], dtype=torch.uint8)[:, None, None]
+    assert _measure("grayscale", picture)["grayscale"].tolist() == [0]
+    picture[0, :, 24:, :] = 120  # what is left of it is under 1 % of the picture
+    assert _measure("grayscale", picture)["grayscale"].tolist() == [1]
+
+
+def test_a_smeared_frame_counts_where_the_parser_sees_one_too(rendered: tuple[Scenes, torch.Tensor]) -> None:
+    scenes, images = rendered
+    framed = scenes.border > 0
+    grain = torch.from_numpy(np.random.default_rng(5).normal(size=images.shape) * 14).float()
+    smeared = (images.float() + grain).clamp(0, 255).to(torch.uint8)[framed]
+    sees = SimpleNamespace(border=torch.tensor([0.9, 0.1]).repeat(len(smeared))[: len(smeared)])
+    attribute = load_attributes(["border"])["border"]
+    alone = attribute.measure(AttributeBatch(smeared, [""] * len(smeared)))
+    together = attribute.measure(AttributeBatch(smeared, [""] * len(smeared), sees))  # type: ignore[arg-type]
+    lost = alone["border"] == 0
+    assert lost.sum() > 3
+    torch.testing.assert_close(together["border"][lost], (sees.border[lost] > 0.5).float())
+    assert (together["border"][~lost] == 1).all()
+    found = together["border"] == 1
+    widths = ((5 + 4 * scenes.dice[:, 56]) / 128)[framed]
+    torch.testing.assert_close(together["border_width"][found], widths[found], rtol=0, atol=0.012)
 
 
 @pytest.mark.parametrize("size", SIDES)
