@@ -46,7 +46,7 @@ def _judge(deviation: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
 
 
 def _frame_deviation(images: Tensor) -> Tensor:
-    """``N × 3 × H × W`` uint8 -> ``N × H × W`` levels: distance of a pixel from the frame's colour, in its worst channel.
+    """``N × 3 × H × W`` uint8 -> ``N × H × W`` levels: distance from the frame's colour in the worst channel.
 
     The frame's colour is the median of the outermost pixels.
     """
