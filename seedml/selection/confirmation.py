@@ -65,4 +65,12 @@ def overlap(first: Ints, second: Ints, seeds: int, confidence: float = 0.95) -> 
     null = stats.hypergeom(seeds, len(first), len(second))
     shared = len(np.intersect1d(first, second))
     low, high = null.interval(confidence)
-    return Overlap(shared, float(null.mean()), int(low), int(high), float(null.sf(shared - 1)), len(first), len(second))
+    return Overlap(
+        shared,
+        len(first) * len(second) / seeds,
+        int(low),
+        int(high),
+        float(null.sf(shared - 1)),
+        len(first),
+        len(second),
+    )

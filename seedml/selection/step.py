@@ -71,7 +71,7 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
     choice = choose(config.selection, choosing, ranking)
     columns = _columns(config, measured, choosing.cube)
     confirmation = confirm(choice, choosing, confirming, config.statistics)
-    if "agreement" in columns and columns["agreement"].n:
+    if "agreement" in columns and columns["agreement"].n and len(choosing.cube.seeds) >= 4:
         by_both = top_quarters(ranking, columns["agreement"], config.statistics.confidence)
         confirmation["best_quarter_by_fid_and_agreement"] = named(by_both)
     hashes = noise_hashes([dataset.shard(tile).with_suffix(".parquet") for tile in tiles])

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rendered_study import plant_scenes, study_config
 
 from seedml.config import StudyConfig
-from seedml.measurement import load_measurements
+from seedml.measurement import load_measurements, measure
 from seedml.measurement.results import FILES
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
 from seedml.selection import select
 from seedml.selection.step import seed_book
+from seedml.summarize import summarize
 from seedml.tracking import NullTracker
 
 CARD = {
@@ -129,3 +131,20 @@ def test_done_is_done(finished: StudyConfig) -> None:
     before = path.read_bytes()
     select(finished, NullTracker())
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("seeds", "prompts"), [("5:6", 10), ("0:2", 3), ("0:3", 5)])
+@pytest.mark.usefixtures("_parser")
+def test_the_smallest_studies_end_with_a_book_and_numbers_that_json_can_hold(
+    tmp_path: Path, seeds: str, prompts: int
+) -> None:
+    config = study_config(tmp_path, seeds, prompts)
+    config.prompts.splits = {"train": prompts - 1, "test": 1} if prompts < 5 else {"train": prompts - 2, "test": 2}
+    plant_scenes(config)
+    for step in (measure, summarize, select):
+        step(config, NullTracker())
+    summary = json.loads((config.run_dir / "summary.json").read_text(), parse_constant=pytest.fail)
+    book = json.loads((config.run_dir / "seedbook.json").read_text(), parse_constant=pytest.fail)
+    assert len(book["cards"]) == summary["seeds"] == len(config.seed_list)
+    assert (len(config.seed_list) > 1) == bool(book["confirmation"])  # nobody is better than average alone
+    assert "split_half_rank_correlation" not in summary
