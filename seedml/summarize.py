@@ -5,6 +5,7 @@ Describes all prompts, those of the test split included; choosing seeds is ``sel
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -27,6 +28,7 @@ from seedml.per_seed.permutation import frechet_null, label_permutations, permut
 from seedml.progress import track
 from seedml.provenance import made_from, record_inputs
 from seedml.summary import figure, update_summary
+from seedml.tracking import is_rank_zero
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +49,8 @@ def summarize(config: StudyConfig, tracker: Tracker) -> None:
         UserError: images are not measured yet; a seed has no image; other settings in the same folder.
 
     """
+    if not is_rank_zero(os.environ):
+        return  # one process does it
     measured = load_measurements(config.run_dir)
     settings = {"statistics": resolved(config)["statistics"], "attributes": config.measure.attributes}
     inputs = measured_hashes(config.run_dir)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_par
 from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.results import FILES, write_features, write_images
 from seedml.measurement.trainer import predicting_trainer, quiet_lightning, threads
-from seedml.progress import Bar, progress_bar
+from seedml.progress import progress_bar
 from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
@@ -101,16 +102,26 @@ def _measure_tiles(
     """Measure the tiles that have no part yet. Returns whether this process is the one that goes on."""
     counts = {tile.name: marker.count for tile, marker in markers.items() if marker.count}
     todo = [tile for tile in markers if tile.name in counts and not part_path(folder, tile.name).is_file()]
-    total, left = sum(counts.values()), sum(counts[tile.name] for tile in todo)
-    with progress_bar("measure", total=total, unit="images", completed=total - left) as bar:
-        writer = PartWriter(folder, counts, bar)
-        trainer = predicting_trainer(config.trainer, [writer])
-        data = TileData([dataset.shard(tile) for tile in todo], config.measure.batch_size)
-        with quiet_lightning():
-            trainer.predict(module, datamodule=data, return_predictions=False)
+    writer = PartWriter(folder, counts)
+    trainer = predicting_trainer(config.trainer, [writer])
+    data = TileData([dataset.shard(tile) for tile in todo], config.measure.batch_size)
+    with _bar(trainer, counts, [tile.name for tile in todo]) as writer.advance, quiet_lightning():
+        trainer.predict(module, datamodule=data, return_predictions=False)
     trainer.strategy.barrier("measured")  # prediction ends rank by rank
     module.to(trainer.strategy.root_device)
     return trainer.is_global_zero
+
+
+@contextmanager
+def _bar(trainer: pl.Trainer, counts: Mapping[str, int], todo: Sequence[str]) -> Iterator[Callable[[int], None]]:
+    """A bar over all images, moved by the first rank at the pace of its own share; other ranks are silent."""
+    if not trainer.is_global_zero:
+        yield lambda images: None
+        return
+    total, left = sum(counts.values()), sum(counts[tile] for tile in todo)
+    own = sum(counts[tile] for tile in todo[:: trainer.world_size])
+    with progress_bar("measure", total=total, unit="images", completed=total - left) as bar:
+        yield lambda images: bar.advance(round(images * left / own))
 
 
 class PartWriter(Callback):
@@ -119,12 +130,15 @@ class PartWriter(Callback):
     Args:
         folder: where parts go.
         counts: tile -> images in it.
-        bar: moved by the number of images.
+
+    Attributes:
+        advance: called with the number of images of each batch.
 
     """
 
-    def __init__(self, folder: Path, counts: dict[str, int], bar: Bar) -> None:
-        self._folder, self._counts, self._bar = folder, counts, bar
+    def __init__(self, folder: Path, counts: Mapping[str, int]) -> None:
+        self._folder, self._counts = folder, counts
+        self.advance: Callable[[int], None] = lambda images: None
         self._open: dict[str, list[Rows]] = {}
 
     def on_predict_batch_end(
@@ -139,7 +153,7 @@ class PartWriter(Callback):
         """Add a batch; write its tile's part if that was the last of it."""
         rows = self._open.setdefault(outputs.tile, [])
         rows.append(to_rows(outputs))
-        self._bar.advance(len(outputs.seeds) * trainer.world_size)
+        self.advance(len(outputs.seeds))
         if sum(len(part.seeds) for part in rows) == self._counts[outputs.tile]:
             write_part(self._folder, outputs.tile, join(self._open.pop(outputs.tile)))
 

@@ -6,10 +6,11 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def predicting_trainer(config: TrainerConfig, callbacks: Sequence[Callback], *, 
         alone: one process on the CPU, for passes over small tables.
 
     """
-    place = (
-        {"accelerator": "cpu", "devices": 1}
+    place: dict[str, Any] = (
+        {"accelerator": "cpu", "devices": 1, "plugins": [LightningEnvironment()]}  # also below torchrun: one process
         if alone
         else {"accelerator": config.accelerator, "devices": config.devices, "num_nodes": config.num_nodes,
               "strategy": config.strategy}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from seedml.selection.held_out import confirm, named, top_quarters
 from seedml.selection.ranking import rank_seeds
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
+from seedml.tracking import is_rank_zero
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -43,6 +45,8 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
         UserError: images are not measured yet; too few prompts that all seeds have; other settings in the same folder.
 
     """
+    if not is_rank_zero(os.environ):
+        return  # one process does it
     measured = load_measurements(config.run_dir)
     settings = {"selection": resolved(config)["selection"], "statistics": resolved(config)["statistics"]}
     inputs = measured_hashes(config.run_dir)
