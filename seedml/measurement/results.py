@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedml.errors import UserError
-from seedml.files import atomic_path, sha256_of
+from seedml.files import atomic_path, atomic_write_bytes, sha256_of
 from seedml.measurement.parts import Rows
 from seedml.measurement.reference import ReferenceFeatures
 
@@ -82,15 +84,24 @@ def write_images(run_dir: Path, rows: Rows, cells: pd.DataFrame) -> None:
 
 def write_features(run_dir: Path, rows: Rows, reference: ReferenceFeatures, network: FeatureNetwork) -> None:
     """``features.safetensors`` and ``reference.safetensors``."""
-    from safetensors.numpy import save_file
-
     notes = {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
     own = {"features": rows.features, "seed": rows.seeds, "prompt_id": rows.prompt_ids}
     others = {"features": reference.features, "prompt_id": reference.prompt_ids}
-    for name, arrays, more in ((FEATURES, own, {}), (REFERENCE, others, {"source": reference.source})):
-        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        with atomic_path(run_dir / name) as temporary:
-            save_file(contiguous, temporary, metadata=notes | more)
+    atomic_write_bytes(run_dir / FEATURES, _safetensors(own, notes))
+    atomic_write_bytes(run_dir / REFERENCE, _safetensors(others, notes | {"source": reference.source}))
+
+
+def _safetensors(arrays: Mapping[str, NDArray[np.generic]], notes: Mapping[str, str]) -> bytes:
+    """A safetensors file whose bytes follow from its content: the library writes its notes in random order."""
+    from safetensors.numpy import save
+
+    data = save({key: np.ascontiguousarray(array) for key, array in arrays.items()}, dict(notes))
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    assert len(text) == length, "only the order of the header changed"
+    return data[:8] + text + data[8 + length :]
 
 
 def load_measurements(run_dir: Path) -> Measurements:

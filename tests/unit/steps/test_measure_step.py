@@ -14,10 +14,12 @@ from seedml.attributes import AttributeBatch, load_attributes, measure_attribute
 from seedml.captions import parse_caption
 from seedml.config import StudyConfig
 from seedml.errors import UserError
+from seedml.features import load_network
 from seedml.files import sha256_of
 from seedml.measurement import load_measurements, measure
+from seedml.measurement.parts import Rows
 from seedml.measurement.reference import SCENES_SEED
-from seedml.measurement.results import FILES
+from seedml.measurement.results import FILES, write_features
 from seedml.models.bundled.scenes import draw, sample_scenes
 from seedml.shards.dataset import complete_dataset
 from seedml.shards.reader import read_shard
@@ -135,6 +137,16 @@ def test_a_repaired_image_is_measured_again(fresh: StudyConfig, tmp_path: Path) 
     plant_scenes(config)
     measure(config, NullTracker())
     assert len(load_measurements(config.run_dir).features) == 20
+
+
+def test_the_files_bytes_follow_from_their_content(finished: StudyConfig, tmp_path: Path) -> None:
+    measured = load_measurements(finished.run_dir)
+    columns = {name: np.zeros(len(measured.seeds), np.float32) for name in measured.columns}
+    rows = Rows(measured.seeds, measured.prompt_ids, measured.features, columns)
+    for _ in range(8):  # the library's own order of notes is random
+        write_features(tmp_path, rows, measured.reference, load_network("bundled"))
+        for name in FILES[1:]:
+            assert (tmp_path / name).read_bytes() == (finished.run_dir / name).read_bytes()
 
 
 def test_columns_are_those_of_the_configured_attributes(fresh: StudyConfig) -> None:
