@@ -148,7 +148,7 @@ def _of_folder(folder: Path, embed: Embed, device: torch.device, batch_size: int
 
 
 def _of_file(path: Path, network: FeatureNetwork) -> ReferenceFeatures:
-    """``features`` M × D and, where known, ``prompt_id`` M, in ``.npz`` or ``.safetensors``."""
+    """``features`` M × D in ``.npz`` or ``.safetensors``, of images that belong to none of the study's prompts."""
     arrays, notes = _read_arrays(path)
     if "features" not in arrays:
         raise UserError(
@@ -167,8 +167,7 @@ def _of_file(path: Path, network: FeatureNetwork) -> ReferenceFeatures:
         raise UserError(
             f"{path} holds too few or non-finite features", given=len(features), legal="two or more, finite"
         )
-    prompt_ids = np.asarray(arrays.get("prompt_id", np.full(len(features), -1)), np.int64)
-    return ReferenceFeatures(features, prompt_ids, f"features in {path.name}")
+    return ReferenceFeatures(features, np.full(len(features), -1), f"features in {path.name}")
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,13 +85,13 @@ def write_images(run_dir: Path, rows: Rows, cells: pd.DataFrame) -> None:
 def write_features(run_dir: Path, rows: Rows, reference: ReferenceFeatures, network: FeatureNetwork) -> None:
     """``features.safetensors`` and ``reference.safetensors``."""
     notes = {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
-    own = {"features": rows.features, "seed": rows.seeds, "prompt_id": rows.prompt_ids}
-    others = {"features": reference.features, "prompt_id": reference.prompt_ids}
+    own: dict[str, NDArray[Any]] = {"features": rows.features, "seed": rows.seeds, "prompt_id": rows.prompt_ids}
+    others: dict[str, NDArray[Any]] = {"features": reference.features, "prompt_id": reference.prompt_ids}
     atomic_write_bytes(run_dir / FEATURES, _safetensors(own, notes))
     atomic_write_bytes(run_dir / REFERENCE, _safetensors(others, notes | {"source": reference.source}))
 
 
-def _safetensors(arrays: Mapping[str, NDArray[np.generic]], notes: Mapping[str, str]) -> bytes:
+def _safetensors(arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> bytes:
     """A safetensors file whose bytes follow from its content: the library writes its notes in random order."""
     from safetensors.numpy import save
 
