@@ -236,7 +236,9 @@ class ReferenceConfig:
     set: str = "scenes"
     """``scenes``: rendered scenes of the study's own captions."""
     images_per_prompt: int = 64
-    """Reference images of each prompt."""
+    """Rendered scenes of each prompt."""
+    path: str | None = None
+    """Features (.npz, .safetensors) or a folder of images to compare with instead; needed for prompts of your own."""
 
     def __post_init__(self) -> None:
         _need_one_of("reference.set", self.set, ("scenes",))

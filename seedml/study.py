@@ -25,6 +25,7 @@ Step = Callable[[StudyConfig], None]
 
 def study(config: StudyConfig) -> None:
     """All steps in order, then the headline numbers and the path of the report."""
+    _fail_early(config)
     generate(config)
     measure(config)
     summarize(config)
@@ -86,6 +87,16 @@ def plan(config: StudyConfig) -> None:
 STEPS: Mapping[str, Step] = {
     step.__name__: step for step in (study, generate, measure, summarize, classify, select, report, plan)
 }
+
+
+def _fail_early(config: StudyConfig) -> None:
+    """Refuse before the first image what a later step would refuse after the last one."""
+    from seedml.attributes import load_attributes
+    from seedml.measurement.reference import check_reference
+    from seedml.prompts import load_prompts
+
+    load_attributes(config.measure.attributes)
+    check_reference(config.reference, load_prompts(config.prompts))
 
 
 def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig) -> None:

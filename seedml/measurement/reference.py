@@ -55,10 +55,10 @@ def check_reference(config: ReferenceConfig, prompts: Sequence[Prompt]) -> dict[
         UserError: prompts that are no captions of the bundled world and no path; a path that does not exist.
 
     """
-    if _path(config) is None:
+    if config.path is None:
         _captions(prompts)
         return {"set": config.set, "images_per_prompt": config.images_per_prompt}
-    path = Path(str(_path(config))).expanduser()
+    path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise UserError("reference.path does not exist", given=str(path), remedy=_REMEDY)
     return {"path": str(path), "sha256": sha256_of(path) if path.is_file() else ""}
@@ -79,17 +79,11 @@ def make_reference(
         batch_size: images at a time.
 
     """
-    given = _path(config)
+    given = config.path
     if given is None:
         return _of_scenes(prompts, config.images_per_prompt, embed, device, batch_size)
     path = Path(given).expanduser()
     return _of_folder(path, embed, device, batch_size) if path.is_dir() else _of_file(path, network)
-
-
-def _path(config: ReferenceConfig) -> str | None:
-    """Where the reference is, if it is not rendered."""
-    path: str | None = getattr(config, "path", None)
-    return path
 
 
 def _captions(prompts: Sequence[Prompt]) -> list[Caption]:

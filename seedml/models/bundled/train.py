@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from seedml.tracking import Tracker
 
-ROUNDS = (8, 4)
+ROUNDS = (4,)
 """Sampling steps of the students, each distilled from the one before."""
 
 
@@ -54,10 +54,10 @@ class TrainingConfig:
     """Optimiser steps between checkpoints."""
     latents: int = 24_000
     """Scenes whose latents are computed once and seen again by the denoiser."""
-    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(1500, 32, 1.5e-3))
-    parser: StageConfig = field(default_factory=lambda: StageConfig(1600, 64, 3e-3))
-    denoiser: StageConfig = field(default_factory=lambda: StageConfig(6000, 32, 1e-3))
-    distillation: StageConfig = field(default_factory=lambda: StageConfig(600, 32, 3e-4))
+    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(2600, 32, 1.5e-3))
+    parser: StageConfig = field(default_factory=lambda: StageConfig(900, 64, 3e-3))
+    denoiser: StageConfig = field(default_factory=lambda: StageConfig(3600, 32, 1e-3))
+    distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
     """Each of the rounds."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

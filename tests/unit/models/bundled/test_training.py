@@ -82,7 +82,7 @@ def test_interrupted_training_goes_on_where_it_stopped(trained):
     steps = {
         path.parent.name: torch.load(path, weights_only=True)["global_step"] for path in trained.rglob("last.ckpt")
     }
-    assert set(steps) == {"autoencoder", "parser", "denoiser", "distillation-8", "distillation-4"}
+    assert set(steps) == {"autoencoder", "parser", "denoiser", "distillation-4"}
     assert all(step in (2, 3) for step in steps.values())
 
 
@@ -94,7 +94,7 @@ def test_checkpoints_of_every_module_load_without_pickle(trained):
 
     modules = {
         "autoencoder": AutoencoderTraining, "parser": ParserTraining, "denoiser": DenoiserTraining,
-        "distillation-8": Distillation,
+        "distillation-4": Distillation,
     }  # fmt: skip
     for stage, cls in modules.items():
         path = trained / "checkpoints" / stage / "last.ckpt"
