@@ -274,7 +274,7 @@ class ClassifierConfig:
 
     architecture: str = "resnet18"
     """A torchvision classification model."""
-    image_size: int = 64
+    image_size: int = 32
     """Side in pixels that images are reduced to."""
     epochs: int = 8
     """Passes over the training images."""
@@ -334,8 +334,8 @@ class TrainerConfig:
     """Machines."""
     strategy: str = "auto"
     """Lightning's strategy, such as auto or ddp."""
-    precision: str = "32-true"
-    """Arithmetic of training (sampling has ``sampler.dtype``)."""
+    precision: str = "auto"
+    """Arithmetic of training (sampling has ``sampler.dtype``); auto = bfloat16 where the hardware computes in it."""
     threads: int | None = None
     """CPU threads of torch; null = torch's own choice."""
 
@@ -348,7 +348,7 @@ class TrainerConfig:
         _need(is_count or is_list or self.devices == "auto", "trainer.devices", self.devices, legal)
         _need_whole("trainer.num_nodes", self.num_nodes, 1)
         _need_one_of("trainer.precision", self.precision, (
-            "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64"))  # fmt: skip
+            "auto", "32-true", "32", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "64"))  # fmt: skip
         _need_whole("trainer.threads", self.threads, 1, 4096)
 
 

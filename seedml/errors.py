@@ -17,9 +17,7 @@ class UserError(ValueError):
 
     """
 
-    def __init__(
-        self, what: str, *, given: object = None, legal: str | None = None, remedy: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, given: object = None, legal: str | None = None, remedy: str | None = None) -> None:
         parts = [what]
         if given is not None:
             parts.append(f"given: {given!r}")

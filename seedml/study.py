@@ -10,12 +10,13 @@ report      one page with all of it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from seedml.config import StudyConfig, resolved
 from seedml.files import atomic_write_text
-from seedml.tracking import open_tracker
+from seedml.tracking import open_tracker, without_secrets
 
 if TYPE_CHECKING:
     from seedml.tracking import Tracker
@@ -105,7 +106,8 @@ def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: 
 
     with open_tracker(config, name, config.run_dir) as tracker:
         step(config, tracker)
-    atomic_write_text(config.run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved(config))))
+    settings = OmegaConf.create(without_secrets(resolved(config), os.environ))
+    atomic_write_text(config.run_dir / "config.yaml", OmegaConf.to_yaml(settings))
 
 
 def headline(config: StudyConfig) -> str:

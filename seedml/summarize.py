@@ -19,9 +19,9 @@ from seedml.attributes import load_attributes, share_columns
 from seedml.callbacks import AttributeStatistics, PassThrough, PerSeedFid, row_loader
 from seedml.config import resolved
 from seedml.files import atomic_path, finish_step, step_is_done
+from seedml.lightning import predicting_trainer, quiet_lightning, threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
-from seedml.measurement.trainer import predicting_trainer, quiet_lightning, threads
 from seedml.per_seed.balance import Cube, balanced_cube
 from seedml.per_seed.frechet import Reference
 from seedml.per_seed.permutation import frechet_null, label_permutations, permutation_p, spread

@@ -7,24 +7,20 @@ In its folder: ``settings.json`` (what it was begun with), ``last.ckpt`` and ``b
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from seedml.classifier.cache import CachedSplit, Integers
 from seedml.classifier.data import SeedDataModule, class_labels, labels_shuffled_within_prompts
 from seedml.classifier.module import Scores, SeedClassifier
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_json, differing_keys, read_json
+from seedml.lightning import RateProgressBar, precision_of, quiet_lightning
 from seedml.noise import seeded
-from seedml.progress import RateProgressBar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,37 +181,3 @@ def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> p
 
 PATIENCE = 4
 """Epochs without a better validation accuracy after which training has converged."""
-
-
-def precision_of(wanted: str, accelerator: str = "auto") -> str:
-    """Lightning's precision; ``auto`` is bfloat16 where the hardware computes in it, else float32."""
-    if wanted != "auto":
-        return wanted
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if _cpu_has_bfloat16() else "32-true"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself (AVX-512 BF16 or AMX); emulated, it is slower than float32."""
-    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(bool(ask()) for ask in asked if ask is not None)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's hints on hardware and workers: reading from the cache needs none."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # tiny studies
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        warnings.filterwarnings(
-            "ignore", message=".*isinstance\\(treespec, LeafSpec\\).*"
-        )  # Lightning 2.6, newer torch
-        try:
-            yield
-        finally:
-            logger.setLevel(before)

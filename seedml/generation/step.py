@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -87,30 +85,14 @@ def make_trainer(config: StudyConfig) -> pl.Trainer:
     """A Trainer for prediction that keeps nothing and says nothing."""
     import pytorch_lightning as pl
 
-    with _quiet_lightning():
+    from seedml.lightning import quiet_lightning
+
+    with quiet_lightning():
         return pl.Trainer(
             accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.num_nodes,
             strategy=config.trainer.strategy, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
         )  # fmt: skip
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without its hints on hardware, and without warnings that do not apply here."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # the loader carries integers: more workers would not help, and nobody asks for the batches' indices
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Couldn't infer the batch indices.*")
-        # Lightning 2.6 itself, on newer torch
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-        try:
-            yield
-        finally:
-            logger.setLevel(before)
 
 
 @contextmanager
@@ -143,6 +125,7 @@ def _make(
     from seedml.generation.batches import PendingTiles
     from seedml.generation.module import GenerationModule
     from seedml.generation.writer import TileWriter
+    from seedml.lightning import quiet_lightning
     from seedml.models.text_to_image import load_text_to_image
     from seedml.progress import progress_bar
 
@@ -154,7 +137,7 @@ def _make(
     loader = DataLoader(PendingTiles(missing, config.sampler.batch_size), batch_size=None, num_workers=0)
     images = sum(map(len, missing))
     rate = _Rate(tracker)
-    with progress_bar("generate", total=images, unit="images") as bar, _quiet_lightning():
+    with progress_bar("generate", total=images, unit="images") as bar, quiet_lightning():
         writer = TileWriter(dataset, on_images=bar.advance, on_tile=rate.tile_done)
         trainer.callbacks.append(writer)  # type: ignore[attr-defined]
         try:

@@ -16,12 +16,12 @@ from pytorch_lightning.callbacks import Callback
 from seedml.attributes import Attribute, load_attributes
 from seedml.features import FeatureNetwork, load_network
 from seedml.files import fingerprint, finish_step, step_is_done
+from seedml.lightning import predicting_trainer, quiet_lightning, threads
 from seedml.measurement.data import TileData
 from seedml.measurement.module import MeasuredBatch, MeasurementModule, TileBatch, needs_parser
 from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_part, to_rows, write_part
 from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.results import FILES, write_features, write_images
-from seedml.measurement.trainer import predicting_trainer, quiet_lightning, threads
 from seedml.progress import progress_bar
 from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset

@@ -15,9 +15,9 @@ from seedml.attributes import load_attributes, share_columns
 from seedml.config import resolved
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, finish_step, step_is_done
+from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
-from seedml.measurement.trainer import threads
 from seedml.per_seed.balance import Cube, table
 from seedml.per_seed.columns import ColumnStatistics, column_statistics
 from seedml.provenance import made_from, record_inputs

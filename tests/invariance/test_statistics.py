@@ -9,8 +9,8 @@ import torch
 
 from seedml.callbacks import AttributeStatistics, PassThrough, PerSeedFid
 from seedml.config import StatisticsConfig
+from seedml.lightning import predicting_trainer, quiet_lightning
 from seedml.measurement.module import MeasuredBatch
-from seedml.measurement.trainer import predicting_trainer, quiet_lightning
 from seedml.per_seed.frechet import Reference
 from seedml.per_seed.moments import Moments
 from seedml.tracking import NullTracker

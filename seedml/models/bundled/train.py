@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from seedml.tracking import Tracker
 
-ROUNDS = (4,)
-"""Sampling steps of the students, each distilled from the one before."""
-
 
 @dataclass
 class StageConfig:
@@ -59,6 +56,8 @@ class TrainingConfig:
     denoiser: StageConfig = field(default_factory=lambda: StageConfig(3600, 32, 1e-3))
     distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
     """Each of the rounds."""
+    rounds: list[int] = field(default_factory=list)
+    """Sampling steps of the students, each distilled from the one before: ``[8,4]`` makes a model for four steps."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
@@ -93,7 +92,7 @@ def train(overrides: Sequence[str]) -> None:
         for stage in stages(config, study.run_dir):
             _run_stage(config, stage, study.run_dir, tracker)
     out = Path(config.out) if config.out else study.run_dir / "weights"
-    _assemble(study.run_dir, out)
+    _assemble(study.run_dir, stages(config, study.run_dir)[-1].name, out)
     print(f"seedling and its parser are in {out}")
 
 
@@ -112,7 +111,7 @@ def stages(config: TrainingConfig, run_dir: Path) -> list[Stage]:
         Stage("denoiser", config.denoiser, DenoiserTraining, latents, _export_denoiser),
     ]
     teacher = str(run_dir / "denoiser")
-    for steps in ROUNDS:
+    for steps in config.rounds:
 
         def build(schedule: dict[str, Any], teacher: str = teacher, steps: int = steps) -> LightningModule:
             return Distillation(schedule, teacher, steps)
@@ -157,8 +156,8 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
     import torch
     from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 
+    from seedml.lightning import RateProgressBar, precision_of, quiet_lightning
     from seedml.noise import seeded
-    from seedml.progress import RateProgressBar
 
     torch.set_float32_matmul_precision("high")
     schedule = {"steps": stage.config.steps, "learning_rate": stage.config.learning_rate}
@@ -168,7 +167,7 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
     logger = tracker.lightning_logger()
     trainer = pl.Trainer(
         accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.num_nodes,
-        strategy=config.trainer.strategy, precision=config.trainer.precision,  # type: ignore[arg-type]
+        strategy=config.trainer.strategy, precision=precision_of(config.trainer.precision, config.trainer.accelerator),  # type: ignore[arg-type]
         max_steps=stage.config.steps, gradient_clip_val=1.0, logger=logger, log_every_n_steps=50,
         enable_model_summary=False,
         callbacks=[
@@ -177,7 +176,7 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
         ],
     )  # fmt: skip
     last = folder / "last.ckpt"
-    with seeded(config.seed):
+    with seeded(config.seed), quiet_lightning():
         trainer.fit(module, stage.data(stage), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     return module.cpu().eval() if trainer.is_global_zero else None
 
@@ -214,7 +213,7 @@ def _export_denoiser(module: Any, folder: Path) -> None:
     module.text_encoder.save_pretrained(folder / "text_encoder")
 
 
-def _assemble(run_dir: Path, out: Path) -> None:
+def _assemble(run_dir: Path, denoiser: str, out: Path) -> None:
     """Write the pipeline (float16 safetensors) and the parser into ``out``."""
     import torch
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
@@ -223,7 +222,7 @@ def _assemble(run_dir: Path, out: Path) -> None:
     from seedml.models.bundled.denoiser import build_scheduler
     from seedml.models.bundled.words import build_tokenizer
 
-    last = run_dir / f"distillation-{ROUNDS[-1]}"
+    last = run_dir / denoiser
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(run_dir / "autoencoder"),
         text_encoder=CLIPTextModel.from_pretrained(last, subfolder="text_encoder"), tokenizer=build_tokenizer(),

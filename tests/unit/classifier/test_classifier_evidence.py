@@ -10,9 +10,9 @@ from scipy.stats import beta
 
 from seedml.classifier.data import Batch
 from seedml.classifier.evidence import accuracy, confusions, exact_share, per_seed_accuracy
-from seedml.classifier.experiment import precision_of
 from seedml.classifier.module import ImageScores, SeedClassifier, build_network
 from seedml.errors import UserError
+from seedml.lightning import precision_of
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 40), (40, 40), (1, 64), (2046, 2048), (7, 10)])

@@ -13,7 +13,7 @@ from seedml.models.bundled.stream import SceneStream
 
 STAGES = ("autoencoder", "parser", "denoiser", "distillation")
 TINY = [
-    "latents=32", "checkpoint_every=2", "tracking.mode=disabled", "trainer.accelerator=cpu",
+    "latents=32", "rounds=[4]", "checkpoint_every=2", "tracking.mode=disabled", "trainer.accelerator=cpu",
     *(f"{stage}.steps=3" for stage in STAGES), *(f"{stage}.batch_size=4" for stage in STAGES),
 ]  # fmt: skip
 

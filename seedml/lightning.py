@@ -1,0 +1,186 @@
+"""What all our Lightning Trainers share: a bar with rates, silence, precision, threads, and stopping when asked to."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Callback, ProgressBar
+
+from seedml.progress import Bar, progress_bar
+
+if TYPE_CHECKING:
+    from seedml.config import TrainerConfig
+
+_DOES_NOT_APPLY = (
+    ".*does not have many workers.*",  # integers and memory-mapped rows: more workers would not help
+    ".*Couldn't infer the batch indices.*",  # nobody asks for them
+    ".*smaller than the logging interval.*",  # tiny studies
+    ".*Checkpoint directory .* exists and is not empty.*",  # a training that goes on
+    ".*`IterableDataset` has `__len__` defined.*",  # one process reads
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # our streams start at the trainer's step
+    ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen teacher is meant
+    ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 itself, on newer torch
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's hints on hardware, and without warnings that do not apply to our loops."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _DOES_NOT_APPLY:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+
+
+def precision_of(wanted: str, accelerator: str = "auto") -> str:
+    """Lightning's precision; ``auto`` is bfloat16 where the hardware computes in it, else float32."""
+    if wanted != "auto":
+        return wanted
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if _cpu_has_bfloat16() else "32-true"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself (AVX-512 BF16 or AMX); emulated, it is slower than float32."""
+    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(bool(ask()) for ask in asked if ask is not None)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with ``count`` CPU threads in the block; ``None`` = as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class StopOnSigterm(Callback):
+    """Ends prediction within a batch of SIGTERM, with exit status 143; Lightning's predict loop itself ignores it."""
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
+        """Look after every batch."""
+        if trainer.received_sigterm:
+            raise SystemExit(143)
+
+
+def predicting_trainer(config: TrainerConfig, callbacks: Sequence[Callback], *, alone: bool = False) -> pl.Trainer:
+    """A Trainer whose ``predict`` feeds ``callbacks``.
+
+    Numbers are to be the same everywhere, so arithmetic is float32 whatever training uses.
+
+    Args:
+        config: which devices.
+        callbacks: what is done with the batches.
+        alone: one process on the CPU, for passes over small tables.
+
+    """
+    place: dict[str, Any] = (
+        {"accelerator": "cpu", "devices": 1, "plugins": [LightningEnvironment()]}  # also below torchrun: one process
+        if alone
+        else {"accelerator": config.accelerator, "devices": config.devices, "num_nodes": config.num_nodes,
+              "strategy": config.strategy}
+    )  # fmt: skip
+    with quiet_lightning():
+        return pl.Trainer(
+            **place, precision="32-true", callbacks=[*callbacks, StopOnSigterm()], logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+
+
+class RateProgressBar(ProgressBar):
+    """Lightning's loops under one bar: optimiser steps in ``fit``, batches elsewhere; the logged numbers beside it.
+
+    Args:
+        description: what is going on, in two words.
+        unit: what is counted.
+
+    """
+
+    def __init__(self, description: str, unit: str = "step") -> None:
+        super().__init__()
+        self.description, self.unit = description, unit
+        self._stack = ExitStack()
+        self._bar: Bar | None = None
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """The opposite of :meth:`disable`."""
+        self._enabled = True
+
+    def _open(self, total: float | int, completed: int = 0) -> None:
+        if self._enabled:
+            whole = int(total) if total != float("inf") else None
+            self._bar = self._stack.enter_context(progress_bar(self.description, whole, self.unit, completed))
+
+    def _advance(self, trainer: pl.Trainer, steps: int = 1) -> None:
+        if self._bar is not None:
+            shown = " ".join(
+                f"{key} {value:.4g}" for key, value in trainer.progress_bar_metrics.items() if key != "v_num"
+            )
+            self._bar.advance(steps, description=f"{self.description} {shown}".rstrip())
+
+    def _close(self) -> None:
+        self._stack.close()
+        self._bar = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar at the step that training goes on from."""
+        super().on_train_start(trainer, pl_module)
+        self._open(trainer.estimated_stepping_batches, trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Count a step."""
+        self._advance(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        self._open(sum(trainer.num_predict_batches))
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Count a batch."""
+        self._advance(trainer)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        self._open(sum(trainer.num_test_batches))
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Count a batch."""
+        self._advance(trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal in order."""
+        self._close()
