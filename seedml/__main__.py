@@ -198,7 +198,7 @@ def _quieten_libraries() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep large blocks for the next operation; giving them back makes small networks several times slower."""
+    """Let glibc keep large blocks for the next operation; giving them back slows small networks several times."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # other C libraries have none
         for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
