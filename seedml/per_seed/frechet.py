@@ -98,7 +98,9 @@ def frechet_distances(means: Tensor, covariances: Tensor, reference: Reference) 
 
     """
     product = reference.root @ covariances @ reference.root
-    norms = reference.root.square().sum() * torch.linalg.matrix_norm(covariances)
+    # sums about the reference's mean carry the squared offset, whose last digits the covariance inherits
+    offsets = (means - reference.mean).square().sum(-1)
+    norms = reference.root.square().sum() * (torch.linalg.matrix_norm(covariances) + offsets)
     overlap = _nonnegative(torch.linalg.eigvalsh(product), norms).sqrt().sum(-1)
     traces = covariances.diagonal(dim1=-2, dim2=-1).sum(-1)
     return _distance(means, traces, overlap, reference)

@@ -80,10 +80,6 @@ def test_generate_on_any_model(folders: dict[str, Path], tmp_path: Path, case: s
     assert {key: dataset.model[key] for key in settings} == settings
 
 
-@pytest.mark.xfail(
-    raises=ArithmeticError, strict=False,
-    reason="frechet_distances takes the cancellation in moments far from their origin for a broken covariance",
-)  # fmt: skip
 def test_the_whole_study_on_stable_diffusion(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

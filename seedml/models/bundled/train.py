@@ -52,7 +52,7 @@ class TrainingConfig:
     latents: int = 24_000
     """Scenes whose latents are computed once and seen again by the denoiser."""
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(2600, 32, 1.5e-3))
-    parser: StageConfig = field(default_factory=lambda: StageConfig(900, 64, 3e-3))
+    parser: StageConfig = field(default_factory=lambda: StageConfig(1300, 64, 3e-3))
     denoiser: StageConfig = field(default_factory=lambda: StageConfig(3600, 32, 1e-3))
     distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
     """Each of the rounds."""

@@ -12,6 +12,7 @@ from seedml.per_seed.frechet import (
     frechet_distances_of_samples,
     symmetric_root,
 )
+from seedml.per_seed.moments import Moments
 
 
 def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -127,3 +128,16 @@ def test_not_a_number_raises_and_does_not_become_a_distance() -> None:
         frechet_distances_of_samples(x, Reference.of_samples(_normal(50, 3)))
     with pytest.raises(ValueError, match="two images or more, given: 1"):
         frechet_distances_of_samples(_normal(1, 3), Reference.of_samples(_normal(50, 3)))
+
+
+def test_a_tight_cluster_far_from_the_reference_is_its_squared_offset_away() -> None:
+    """Sums about the reference's mean keep few digits of such a covariance; that must neither raise nor show."""
+    rng = np.random.default_rng(0)
+    reference = Reference.of_samples(torch.from_numpy(rng.normal(size=(500, 8))))
+    direction = torch.from_numpy(rng.normal(size=8))
+    for offset, width in ((1e3, 1e-4), (1e4, 1e-6), (1e5, 0.0)):
+        cluster = reference.mean + offset * direction + width * torch.from_numpy(rng.normal(size=(40, 8)))
+        sums = Moments.of(cluster, origin=reference.mean)
+        distance = float(frechet_distances(*sums.gaussian(), reference))
+        expected = offset**2 * float(direction.square().sum()) + reference.trace
+        assert distance == pytest.approx(expected, rel=1e-6)
