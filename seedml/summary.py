@@ -27,9 +27,11 @@ def read_summary(run_dir: Path) -> dict[str, object]:
 
 def update_summary(run_dir: Path, values: Mapping[str, object]) -> None:
     """Add or replace headline numbers. A mapping joins the mapping that is there (``seconds`` per step)."""
-    merged = read_summary(run_dir)
+    before = read_summary(run_dir)
+    merged = dict(before)
     for key, value in values.items():
         old = merged.get(key)
         joined = isinstance(old, dict) and isinstance(value, Mapping) and "value" not in value
         merged[key] = {**old, **value} if joined and isinstance(old, dict) and isinstance(value, Mapping) else value
-    atomic_write_json(run_dir / FILE, dict(sorted(merged.items())))
+    if merged != before:
+        atomic_write_json(run_dir / FILE, dict(sorted(merged.items())))

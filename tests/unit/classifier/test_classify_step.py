@@ -40,7 +40,7 @@ def study(folder: Path, run: str = "runs", **classifier: object) -> StudyConfig:
         name="tiny", seeds=f"0:{SEEDS}", prompts=PromptsConfig(limit=48, splits={"train": 24, "val": 8, "test": 16}),
         shards=ShardsConfig(root=str(folder / "shards")), runs=RunsConfig(root=str(folder / run)),
         classifier=ClassifierConfig(**{**options, **classifier}),  # type: ignore[arg-type]
-        tracking=TrackingConfig(mode="disabled"), trainer=TrainerConfig(accelerator="cpu"),
+        tracking=TrackingConfig(mode="disabled"), trainer=TrainerConfig(accelerator="cpu", precision="32-true"),
     )  # fmt: skip
 
 
