@@ -131,7 +131,12 @@ def _configure(overrides: Sequence[str]) -> TrainingConfig:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         legal = ", ".join(TrainingConfig.__dataclass_fields__)
-        raise UserError(str(error).splitlines()[0], given=" ".join(words), legal=legal, remedy="see docs") from error
+        raise UserError(
+            str(error).splitlines()[0],
+            given=" ".join(words),
+            legal=legal,
+            remedy="set one of these, such as denoiser.steps=…",
+        ) from error
     assert isinstance(config, TrainingConfig)
     return config
 
