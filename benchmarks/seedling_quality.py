@@ -96,10 +96,12 @@ def overlap(parser: SceneParser, scenes: Scenes) -> Tensor:
 
 
 def held_out_prompts(count: int) -> tuple[list[Caption], list[str]]:
-    """Captions and their texts: every caption in turn, every held-out phrasing in turn."""
+    """Distinct prompts: every caption in turn, in another held-out phrasing each time round."""
     known = all_captions()
     captions = [known[i % len(known)] for i in range(count)]
-    texts = [phrase(c, HELD_OUT_TEMPLATES[i % len(HELD_OUT_TEMPLATES)]) for i, c in enumerate(captions)]
+    turns = [(i + i // len(known)) % len(HELD_OUT_TEMPLATES) for i in range(count)]  # 600 is a multiple of 5
+    texts = [phrase(c, HELD_OUT_TEMPLATES[turn]) for c, turn in zip(captions, turns, strict=True)]
+    assert len(set(texts)) == count, f"there are {len(known) * len(HELD_OUT_TEMPLATES)} distinct prompts"
     return captions, texts
 
 
