@@ -34,10 +34,9 @@ class Distillation(DenoiserTraining):
         words = type(self.text_encoder).from_pretrained(teacher, subfolder="text_encoder")
         self.text_encoder = words.requires_grad_(False).eval()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """Squared error of the student's picture, weighted by 1 + SNR (that is, of its v)."""
-        clean, captions = batch
-        noise = torch.randn_like(clean)
+        clean, noise, captions = batch
         grid = torch.randint(1, self.steps + 1, (len(clean),), device=clean.device)
         start, middle, end = (self._time(2 * grid - k) for k in range(3))
         signal, sigma = rates(self.alphas_cumprod, start)

@@ -37,7 +37,7 @@ class Schedule:
 def adamw(parameters: Iterable[Tensor], schedule: Schedule) -> dict[str, Any]:
     """AdamW with ``schedule``, stepped every batch, as Lightning wants it."""
     optimizer = AdamW(
-        parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay, fused=None
+        parameters, lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay, foreach=True
     )
     return {
         "optimizer": optimizer,

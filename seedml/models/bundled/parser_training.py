@@ -6,14 +6,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from seedml.captions import COLOURS, GROUNDS, OBJECTS
+from seedml.models.bundled.autoencoder import NOISE
 from seedml.models.bundled.optimisation import Schedule, adamw
 from seedml.models.bundled.parser import SceneParser
 from seedml.models.bundled.scenes import Scenes, draw_with_masks
 
+RECONSTRUCTED = 0.25
+"""Share of training pictures that went through the autoencoder: what the parser reads in a study has."""
 BLUR = 0.35
 """Share of training pictures that are blurred or made noisy a little, as a decoder would."""
 
@@ -42,28 +46,42 @@ class ParserTraining(LightningModule):
 
     Args:
         schedule: learning rate and length of the training.
+        autoencoder: folder of the trained autoencoder.
         channels: the parser's widths.
 
     """
 
-    def __init__(self, schedule: dict[str, Any], channels: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
+    def __init__(
+        self, schedule: dict[str, Any], autoencoder: str, channels: tuple[int, int, int, int] = (16, 32, 64, 128)
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.schedule = Schedule(**schedule)
         self.parser = SceneParser(channels)
+        self.vae = AutoencoderKL.from_pretrained(autoencoder).requires_grad_(False).eval()
 
     def training_step(self, scenes: Scenes, batch_idx: int) -> Tensor:
         """The loss on one batch of scenes."""
         images, masks = draw_with_masks(scenes)
-        x = roughen(images.float().div_(127.5).sub_(1), BLUR).contiguous(memory_format=torch.channels_last)
+        x = images.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        passed = int(RECONSTRUCTED * len(x))
+        x = torch.cat([self._reconstructed(x[:passed]), roughen(x[passed:], BLUR)])
+        x = x.contiguous(memory_format=torch.channels_last)
         _, categories, measures, mask = self.parser(x)
         loss = category_loss(categories.float(), scenes) + mask_loss(mask.float(), masks.float())
         loss = loss + 4 * F.l1_loss(measures.float(), measures_of(scenes))
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
+    @torch.no_grad()
+    def _reconstructed(self, images: Tensor) -> Tensor:
+        """The pictures through the autoencoder, with the noise on the latents that its decoder was trained to bear."""
+        latents = self.vae.encode(images).latent_dist.mean
+        decoded: Tensor = self.vae.decode(latents + NOISE * torch.randn_like(latents)).sample
+        return decoded.float().clamp_(-1, 1)
+
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: D102 (Lightning's own type)
-        return adamw(self.parameters(), self.schedule)
+        return adamw(self.parser.parameters(), self.schedule)
 
 
 def category_loss(logits: Tensor, scenes: Scenes) -> Tensor:

@@ -27,7 +27,7 @@ RATE = 0.08
 """Share of training scenes that are grayscale; the same, independently, for borders and for lettering."""
 HORIZON = (0.22, 0.78)
 """Range of the share of the picture's height that lies above the horizon, uniform."""
-DEPTH = (1.0, 1.9)
+DEPTH = (1.0, 1.6)
 """Range of the object's distance in units of the nearest, uniform."""
 
 _PALETTE = {  # luma about 0.1 apart, so that the colour can also be read from a grayscale picture
@@ -378,20 +378,32 @@ def _glyphs(device: torch.device) -> Tensor:
     return ((rows[:, :, None] >> torch.arange(4, -1, -1, device=device)) & 1).float()
 
 
+def lettering_boxes(scenes: Scenes) -> Tensor:
+    """Where lettering is or would be: N×4 float32 pixels (left, top, right, bottom)."""
+    left, top, pixel, count = _strip(scenes)
+    return torch.stack([left, top, left + 6 * count * pixel, top + 7 * pixel], 1)
+
+
+def _strip(scenes: Scenes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Left and top edge of the lettering, size of a font's pixel (all in pixels), and the number of letters."""
+    dice = scenes.dice
+    count = 4 + (dice[:, 44] * 4).long()
+    pixel = torch.minimum(1.9 + 0.7 * dice[:, 52], 100.0 / (6 * count))
+    left = 13 + (102 - 6 * count * pixel).clamp(min=0) * dice[:, 53]
+    above = scenes.location[:, 1] * SIDE - scenes.size * SIDE / 2
+    return left, torch.where(above > 32, 13.0, 113.0 - 7 * pixel), pixel, count
+
+
 def _letter(picture: Tensor, scenes: Scenes, x: Tensor, y: Tensor) -> None:
     """Write four to seven capitals across the top or the bottom, in place, where the scene has lettering."""
     rows = scenes.lettering.nonzero()[:, 0]
     if not len(rows):
         return
     dice, glyphs = scenes.dice[rows], _glyphs(picture.device)
-    count = 4 + (dice[:, 44] * 4).long()
+    left, high, pixel, count = _strip(scenes[rows])
     letters = glyphs[(dice[:, 45 : 45 + _LETTERS] * len(glyphs)).long()]
     letters = letters * (torch.arange(_LETTERS, device=picture.device) < count[:, None])[:, :, None, None]
     strip = torch.nn.functional.pad(letters, (0, 1)).permute(0, 2, 1, 3).reshape(len(rows), 1, 7, 6 * _LETTERS)
-    pixel = torch.minimum(1.9 + 0.7 * dice[:, 52], 100.0 / (6 * count))
-    left = 13 + (102 - 6 * count * pixel).clamp(min=0) * dice[:, 53]
-    above = scenes.location[rows, 1] * SIDE - scenes.size[rows] * SIDE / 2
-    high = torch.where(above > 32, 13.0, 113.0 - 7 * pixel)
     column, row = (x - _px(left)) / _px(pixel), (y - _px(high)) / _px(pixel)
     grid = torch.stack([column / (3 * _LETTERS) - 1, row / 3.5 - 1], -1)
     ink = torch.nn.functional.grid_sample(strip, grid, align_corners=False)[:, 0].mul_(2).sub_(0.5).clamp_(0, 1)

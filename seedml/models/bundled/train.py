@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,14 +50,14 @@ class TrainingConfig:
     """Where the finished ``seedling`` and ``parser`` folders go; null = ``<runs.root>/<name>/weights``."""
     checkpoint_every: int = 500
     """Optimiser steps between checkpoints."""
-    latents: int = 24_000
+    latents: int = 40_000
     """Scenes whose latents are computed once and seen again by the denoiser."""
-    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(2600, 32, 1.5e-3))
+    autoencoder: StageConfig = field(default_factory=lambda: StageConfig(4500, 32, 2e-3))
     parser: StageConfig = field(default_factory=lambda: StageConfig(1300, 64, 3e-3))
-    denoiser: StageConfig = field(default_factory=lambda: StageConfig(3600, 32, 1e-3))
-    distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
+    denoiser: StageConfig = field(default_factory=lambda: StageConfig(10_000, 32, 1.2e-3))
+    distillation: StageConfig = field(default_factory=lambda: StageConfig(500, 32, 3e-4))
     """Each of the rounds."""
-    rounds: list[int] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=lambda: [8, 4])
     """Sampling steps of the students, each distilled from the one before: ``[8,4]`` makes a model for four steps."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -107,7 +108,13 @@ def stages(config: TrainingConfig, run_dir: Path) -> list[Stage]:
     latents = partial(_latent_data, config, run_dir)
     listed = [
         Stage("autoencoder", config.autoencoder, AutoencoderTraining, scenes, _export_autoencoder),
-        Stage("parser", config.parser, ParserTraining, scenes, lambda module, folder: module.parser.save(folder)),
+        Stage(
+            "parser",
+            config.parser,
+            partial(ParserTraining, autoencoder=str(run_dir / "autoencoder")),
+            scenes,
+            lambda module, folder: module.parser.save(folder),
+        ),
         Stage("denoiser", config.denoiser, DenoiserTraining, latents, _export_denoiser),
     ]
     teacher = str(run_dir / "denoiser")
@@ -160,6 +167,7 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
     import pytorch_lightning as pl
     import torch
     from pytorch_lightning.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from seedml.lightning import RateProgressBar, precision_of, quiet_lightning
     from seedml.noise import seeded
@@ -181,7 +189,9 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
         ],
     )  # fmt: skip
     last = folder / "last.ckpt"
-    with seeded(config.seed), quiet_lightning():
+    # flash attention's way back is slow on a CPU for so few tokens: a quarter of the denoiser's step
+    attention = sdpa_kernel(SDPBackend.MATH) if trainer.strategy.root_device.type == "cpu" else nullcontext()
+    with seeded(config.seed), quiet_lightning(), attention:
         trainer.fit(module, stage.data(stage), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     return module.cpu().eval() if trainer.is_global_zero else None
 

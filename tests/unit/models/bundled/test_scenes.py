@@ -60,7 +60,10 @@ def test_far_objects_are_small_and_near_the_horizon(many):
     assert many.half_width[far].max() < many.half_width[near].min()
     above = (many.base[:, 1] / SIDE - many.horizon) / (1 - many.horizon)
     assert (above > 0).all()
-    assert above[far].mean() < above[near].mean() / 1.6
+    distance = DEPTH[0] + (DEPTH[1] - DEPTH[0]) * many.depth  # perspective: the height below the horizon goes as 1 / d
+    expected = (1 / distance[far]).mean() / (1 / distance[near]).mean()
+    assert above[far].mean() / above[near].mean() == pytest.approx(expected.item(), rel=0.02)
+    assert expected < 0.75
     assert many.half_width.max() / many.half_width.min() == pytest.approx(32 / 26 * DEPTH[1], rel=0.05)
 
 

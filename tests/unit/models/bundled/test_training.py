@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seedml.errors import UserError
-from seedml.models.bundled.latents import LatentStream
+from seedml.models.bundled.latents import LatentStream, matched_noise
 from seedml.models.bundled.optimisation import Schedule
 from seedml.models.bundled.stream import SceneStream
 
@@ -31,16 +31,40 @@ def test_scene_stream_resumed_and_split_is_the_same_stream():
 
 def test_latent_stream_sees_every_row_once_an_epoch_on_any_number_of_ranks():
     latents = torch.arange(24).float().reshape(24, 1, 1, 1)
-    captions = torch.arange(24)[:, None].expand(-1, 3)
-    one = [rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 8, 0, 6, 0, 1)]
+    captions = torch.arange(24)[:, None].expand(-1, 3) % 2
+    batches = list(LatentStream(latents, captions, 1, 8, 0, 6, 0, 1))
+    one = [rows.flatten() for rows, _, _ in batches]
     for epoch in (one[:3], one[3:]):
         assert sorted(torch.cat(epoch).tolist()) == list(range(24))
     assert not torch.equal(torch.cat(one[:3]), torch.cat(one[3:]))
-    two = [[rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 4, 0, 6, rank, 2)] for rank in (0, 1)]
-    for step, expected in enumerate(one):
-        assert sorted([*two[0][step].tolist(), *two[1][step].tolist()]) == sorted(expected.tolist())
-    resumed = [rows.flatten() for rows, _ in LatentStream(latents, captions, 1, 8, 4, 6, 0, 1)]
-    assert all(torch.equal(a, b) for a, b in zip(one[4:], resumed, strict=True))
+    two = [list(LatentStream(latents, captions, 1, 4, 0, 6, rank, 2)) for rank in (0, 1)]
+    for step, whole in enumerate(batches):
+        for part, expected in enumerate(whole[:2]):  # latents, and the noise that belongs to them
+            halves = [*two[0][step][part].flatten().tolist(), *two[1][step][part].flatten().tolist()]
+            assert sorted(halves) == sorted(expected.flatten().tolist())
+    resumed = list(LatentStream(latents, captions, 1, 8, 4, 6, 0, 1))
+    for expected, again in zip(batches[4:], resumed, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
+
+
+def test_matched_noise_is_the_noise_drawn_and_follows_the_latents_within_each_colour_and_ground():
+    latents = torch.randn(600, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    captions = torch.arange(600)[:, None] % torch.tensor([10, 2, 3])
+    drawn = np.random.default_rng(3).standard_normal(latents.shape, dtype=np.float32)
+    matched = matched_noise(latents, captions, np.random.default_rng(3)).numpy()
+    flat, noise = latents.flatten(1).numpy(), matched.reshape(600, -1)
+    group = (captions[:, 1] * 3 + captions[:, 2]).numpy()
+    for key in range(6):
+        rows = group == key
+        np.testing.assert_array_equal(
+            np.sort(matched[rows].reshape(100, -1), 0), np.sort(drawn[rows].reshape(100, -1), 0)
+        )
+        gain = flat[rows] @ noise[rows].T
+        partner = np.arange(100)
+        for a in range(100):  # no exchange of two rows shortens the way: the plan is optimal
+            swapped = gain[a, partner] + gain[partner, a] - gain[a, a] - np.diag(gain)
+            assert (swapped <= 1e-3).all()
+    assert (flat * noise).sum(1).mean() > 5 > abs((flat * drawn.reshape(600, -1)).sum(1).mean())
 
 
 def test_schedule_warms_up_and_decays():
