@@ -48,20 +48,6 @@ class Tile:
         """All cells, sorted by (seed, prompt_id)."""
         return [Cell(seed, prompt_id) for seed in sorted(self.seeds) for prompt_id in sorted(self.prompt_ids)]
 
-    def batches(self, size: int) -> list[list[Cell]]:
-        """The cells in batches of exactly ``size``: the last one repeats its last cell, :meth:`padding` times.
-
-        The shape of a batch changes pixels by rounding, so a tile's bytes follow only from batches of one shape.
-        """
-        assert size >= 1, "a batch holds at least one cell"
-        cells = self.cells()
-        cells += [cells[-1]] * self.padding(size)
-        return [cells[start : start + size] for start in range(0, len(cells), size)]
-
-    def padding(self, size: int) -> int:
-        """How many cells at the end of the last batch of ``size`` are repetitions."""
-        return -len(self) % size
-
 
 @dataclass(frozen=True)
 class Grid:

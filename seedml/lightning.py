@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, ProgressBar
+from pytorch_lightning.strategies import DDPStrategy
 
 from seedml.progress import Bar, progress_bar
 
@@ -26,6 +27,7 @@ _DOES_NOT_APPLY = (
     ".*`IterableDataset` has `__len__` defined.*",  # one process reads
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our streams start at the trainer's step
     ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen teacher is meant
+    ".*`srun` command is available on your system but is not used.*",  # a login node, or one machine of a cluster
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 itself, on newer torch
 )
 
@@ -78,6 +80,24 @@ class StopOnSigterm(Callback):
         """Look after every batch."""
         if trainer.received_sigterm:
             raise SystemExit(143)
+
+
+class ShareNothing(DDPStrategy):
+    """Lightning's launchers, ranks and devices without a process group: for processes that share only a folder.
+
+    They cannot wait for each other, so one that dies, is late or is done first holds up nobody.
+    """
+
+    def setup_distributed(self) -> None:
+        """Know the rank; open no connection."""
+        self.set_world_ranks()
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        """Put the module on the device; there are no states to synchronise."""
+        assert self.accelerator is not None, "set by the Trainer"
+        self.accelerator.setup(trainer)
+        self.model_to_device()
+        self.setup_precision_plugin()
 
 
 def predicting_trainer(config: TrainerConfig, callbacks: Sequence[Callback], *, alone: bool = False) -> pl.Trainer:

@@ -11,25 +11,41 @@ from torch import Tensor
 
 from seedml.config import NoiseConfig
 from seedml.generation.batches import CellBatch
+from seedml.generation.work import Work
 from seedml.grid import Cell, Tile
 from seedml.models.text_to_image import PromptEmbeddings, TextToImage
 from seedml.noise import cell_noise, noise_sha256
 
 
 class GeneratedBatch(NamedTuple):
-    """The images of a batch's real cells, still in memory."""
+    """The images of a batch's real cells, in memory or on their way there: :meth:`wait` before looking at them."""
 
-    tile: Tile
+    work: Work
     cells: list[Cell]
     """N."""
     images: Tensor
     """N × 3 × H × W uint8 0..255, on the CPU."""
+    finite: Tensor
+    """N bool, on the CPU: whether the decoder gave numbers."""
     noise_sha256: list[str]
     """N: of each initial noise as drawn."""
-    reasons: list[str]
-    """N: why an image is no image; empty where it is one."""
     last: bool
     """Whether this batch ends its tile."""
+    arrived: torch.cuda.Event | None = None
+    """When the images are in memory; ``None`` where they are."""
+
+    def wait(self) -> GeneratedBatch:
+        """Return when the images are in memory."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self
+
+    def reason(self, row: int) -> str:
+        """Why the image of that row is no image; empty where it is one."""
+        if not self.finite[row]:
+            return "non-finite pixels"
+        low, high = self.images[row].aminmax()
+        return "flat: every pixel has one value" if low == high else ""
 
 
 class GenerationModule(pl.LightningModule):
@@ -63,21 +79,32 @@ class GenerationModule(pl.LightningModule):
         """Load the model before the first batch, so that a broken one is found at once."""
         self.model  # noqa: B018 (loads)
 
-    def transfer_batch_to_device(self, batch: CellBatch, device: torch.device, dataloader_idx: int) -> CellBatch:
+    def transfer_batch_to_device(
+        self, batch: CellBatch | None, device: torch.device, dataloader_idx: int
+    ) -> CellBatch | None:
         """Cells are integers; what goes to the device is made from them there."""
         return batch
 
-    def predict_step(self, batch: CellBatch, *_: Any) -> GeneratedBatch:
+    def predict_step(self, batch: CellBatch | None, *_: Any) -> GeneratedBatch | None:
         """CellBatch -> GeneratedBatch. All of the batch is sampled, padding too: the shape decides the last bit."""
+        if batch is None:
+            return None
         seeds = [cell.seed for cell in batch.cells]
         noise, generators = cell_noise(seeds, self.model.latent_shape, self._noise)
-        embeddings = self._embeddings.rows(self.model, self._prompts, batch.tile, [c.prompt_id for c in batch.cells])
-        images, finite = self.model.sample(embeddings, noise, generators)
-        images, finite = images[: batch.real].cpu(), finite[: batch.real].cpu()
+        embeddings = self._embeddings.rows(
+            self.model, self._prompts, batch.work.tile, [c.prompt_id for c in batch.cells]
+        )
+        made = self.model.sample(embeddings, noise, generators)
+        (images, finite), arrived = _to_memory(*(part[: batch.real] for part in made))
         return GeneratedBatch(
-            batch.tile, batch.cells[: batch.real], images, _hashes(seeds, noise, batch.real),
-            _reasons(images, finite), batch.last,
-        )  # fmt: skip
+            batch.work,
+            batch.cells[: batch.real],
+            images,
+            finite,
+            _hashes(seeds, noise, batch.real),
+            batch.last,
+            arrived,
+        )
 
 
 class EmbeddingCache:
@@ -115,10 +142,13 @@ def _hashes(seeds: Sequence[int], noise: Tensor, count: int) -> list[str]:
     return [by_seed[seed] for seed in seeds[:count]]
 
 
-def _reasons(images: Tensor, finite: Tensor) -> list[str]:
-    """Why each image is no image; empty where it is one. N × 3 × H × W uint8, N bool."""
-    flat = images.flatten(1).amax(1) == images.flatten(1).amin(1)
-    return [
-        "non-finite pixels" if not is_finite else "flat: every pixel has one value" if is_flat else ""
-        for is_finite, is_flat in zip(finite.tolist(), flat.tolist(), strict=True)
-    ]
+def _to_memory(*parts: Tensor) -> tuple[list[Tensor], torch.cuda.Event | None]:
+    """Start copying to the CPU and return at once: the accelerator goes on with the next batch meanwhile."""
+    if parts[0].device.type != "cuda":
+        return [part.cpu() for part in parts], None
+    copies = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in parts]
+    for copy, part in zip(copies, parts, strict=True):
+        copy.copy_(part, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return copies, arrived

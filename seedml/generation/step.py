@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from seedml.errors import UserError
 from seedml.generation.plan import plan
+from seedml.generation.work import Progress, Work, find_work, next_work
 from seedml.grid import Tile, build_grid
 from seedml.models.folder import model_facts, model_identity
 from seedml.prompts import load_prompts
+from seedml.shards.claims import Claims, leave_together
 from seedml.shards.commit import remove_leftovers
 from seedml.shards.dataset import FILE, ShardDataset, open_dataset, study_settings
 from seedml.shards.format import Marker
 from seedml.shards.reader import read_shard
 from seedml.summary import read_summary, update_summary
+from seedml.tracking import is_rank_zero
 
 if TYPE_CHECKING:
     import numpy as np
     import pytorch_lightning as pl
+    from pytorch_lightning.strategies import Strategy
 
     from seedml.config import StudyConfig
+    from seedml.prompts import Prompt
     from seedml.tracking import Tracker
 
 SHEET = 4
@@ -30,14 +37,19 @@ SHEET = 4
 
 
 def generate(config: StudyConfig, tracker: Tracker) -> None:
-    """Make the shards of a study that are missing.
+    """Make the shards of a study that are missing; with ``retry_failed``, also the images that failed.
+
+    Any number of processes may do so at a time: they share the work, and each returns when all of it is done.
 
     Raises:
-        UserError: the configuration cannot be carried out, or the folder holds images made with other settings.
+        UserError: the configuration cannot be carried out, the folder holds images made with other settings, or the
+            disk is full.
         SystemExit: 143 after SIGTERM, 130 after Ctrl-C; finished tiles are whole, nothing else is left.
 
     """
-    print(plan(config).text())
+    leads = is_rank_zero(os.environ)
+    if leads:
+        print(plan(config).text(), flush=True)
     if config.dry_run:
         return
     prompts = load_prompts(config.prompts)
@@ -45,21 +57,31 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
     tiles = grid.tiles_for(config.shards)
     settings = study_settings(config, grid, prompts) | {"weights": model_identity(config.model)}
     dataset = _existing(config, settings)
-    missing = tiles if dataset is None else dataset.missing(tiles)
-    if missing:
+    work = None if dataset is None else find_work(dataset, tiles, retry_failed=config.retry_failed)
+    if work is None or work:
         started = time.monotonic()
         trainer = make_trainer(config)
         with _threads(config, dataset, trainer) as threads:
             settings |= {"trainer": {"accelerator": trainer.strategy.root_device.type, "threads": threads}}
-            if dataset is None:
-                dataset = ShardDataset(config.shard_dir, settings, _model(config), {p.prompt_id: p for p in prompts})
-                dataset.save(config)
+            dataset = dataset or _begin(config, settings, prompts)
             dataset.guard(settings)
-            remove_leftovers(dataset.folder)
-            _make(config, tracker, dataset, missing, trainer)
-        _add_seconds(config, time.monotonic() - started)
+            work = find_work(dataset, tiles, retry_failed=config.retry_failed)
+            _make(config, tracker, dataset, work, trainer)
+        if leads:
+            _add_seconds(config, time.monotonic() - started)
     assert dataset is not None, "a grid has at least one tile"
-    _record(config, tracker, dataset, tiles, made=bool(missing))
+    remove_leftovers(dataset.folder)
+    leave_together(dataset.folder)
+    if leads:
+        _record(config, tracker, dataset, tiles, made=bool(work))
+
+
+def _begin(config: StudyConfig, settings: dict[str, Any], prompts: Sequence[Prompt]) -> ShardDataset:
+    """A new data set; another process may have begun the same one meanwhile."""
+    dataset = ShardDataset(config.shard_dir, settings, _model(config), {p.prompt_id: p for p in prompts})
+    if not (config.shard_dir / FILE).is_file():
+        dataset.save(config)
+    return open_dataset(config.shard_dir)
 
 
 def _existing(config: StudyConfig, settings: dict[str, Any]) -> ShardDataset | None:
@@ -82,15 +104,40 @@ def _model(config: StudyConfig) -> dict[str, Any]:
 
 
 def make_trainer(config: StudyConfig) -> pl.Trainer:
-    """A Trainer for prediction that keeps nothing and says nothing."""
+    """A Trainer for prediction that keeps nothing and says nothing. Several processes share only the folder.
+
+    Raises:
+        UserError: Lightning cannot make it: no such device, or not as many processes as were started.
+
+    """
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from seedml.lightning import ShareNothing
+
+    try:
+        trainer = _trainer(config, config.trainer.strategy)
+        return trainer if trainer.world_size == 1 else _trainer(config, ShareNothing())
+    except (MisconfigurationException, ValueError) as error:
+        given = {key: getattr(config.trainer, key) for key in ("accelerator", "devices", "num_nodes", "strategy")}
+        raise UserError(
+            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0]}",
+            given=", ".join(f"trainer.{key}={value}" for key, value in given.items()),
+            remedy="match trainer.devices and trainer.num_nodes to the machine and to the processes that were started",
+        ) from error
+
+
+def _trainer(config: StudyConfig, strategy: str | Strategy) -> pl.Trainer:
     import pytorch_lightning as pl
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     from seedml.lightning import quiet_lightning
 
     with quiet_lightning():
+        # Lightning would answer Slurm's signal with a checkpoint of a model that has none: see stopping.py
+        plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
         return pl.Trainer(
             accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.num_nodes,
-            strategy=config.trainer.strategy, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            strategy=strategy, plugins=plugins, logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False,
         )  # fmt: skip
 
@@ -99,31 +146,44 @@ def make_trainer(config: StudyConfig) -> pl.Trainer:
 def _threads(config: StudyConfig, dataset: ShardDataset | None, trainer: pl.Trainer) -> Iterator[int | None]:
     """Compute with the configured number of CPU threads, or with that of the images that are there already.
 
-    The number of threads decides the last bit of an image made on a CPU; elsewhere it decides nothing (``None``).
+    The number of threads decides the last bit of an image made on a CPU, so it must not depend on how many processes
+    there are; elsewhere it decides nothing (``None``).
     """
     import torch
 
     if trainer.strategy.root_device.type != "cpu":
         yield None
         return
-    before = torch.get_num_threads()
+    before, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     earlier = dataset.settings["trainer"]["threads"] if dataset is not None else None
-    threads = config.trainer.threads or earlier or before
+    threads = config.trainer.threads or earlier or _own_threads(before)
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # where it is unset, Lightning divides the cores by the processes
     try:
         yield threads
     finally:
         torch.set_num_threads(before)
+        os.environ.pop("OMP_NUM_THREADS")
+        if variable is not None:
+            os.environ["OMP_NUM_THREADS"] = variable
+
+
+def _own_threads(default: int) -> int:
+    """Torch's own choice. Torchrun has it choose 1 without being asked, so there: the CPUs this process may use."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return default
 
 
 def _make(
-    config: StudyConfig, tracker: Tracker, dataset: ShardDataset, missing: Sequence[Tile], trainer: pl.Trainer
+    config: StudyConfig, tracker: Tracker, dataset: ShardDataset, work: Sequence[Work], trainer: pl.Trainer
 ) -> None:
-    """Predict over the missing tiles; the writer commits them one by one."""
+    """Predict over the work that this process gets hold of; the writer commits it tile by tile."""
     from torch.utils.data import DataLoader
 
-    from seedml.generation.batches import PendingTiles
+    from seedml.generation.batches import WorkBatches
     from seedml.generation.module import GenerationModule
+    from seedml.generation.stopping import StopRequests
     from seedml.generation.writer import TileWriter
     from seedml.lightning import quiet_lightning
     from seedml.models.text_to_image import load_text_to_image
@@ -134,12 +194,24 @@ def _make(
         {prompt_id: prompt.text for prompt_id, prompt in dataset.prompts.items()},
         config.noise,
     )
-    loader = DataLoader(PendingTiles(missing, config.sampler.batch_size), batch_size=None, num_workers=0)
-    images = sum(map(len, missing))
-    rate = _Rate(tracker)
-    with progress_bar("generate", total=images, unit="images") as bar, quiet_lightning():
-        writer = TileWriter(dataset, on_images=bar.advance, on_tile=rate.tile_done)
+    requests, rate, progress = StopRequests(), _Rate(tracker), Progress(dataset, work)
+    images = sum(len(item.cells) for item in work)
+    remove_leftovers(dataset.folder)
+    with (
+        requests.listening(),
+        Claims(dataset.folder, progress.is_done) as claims,
+        progress_bar("generate", total=images, unit="images") as bar,
+        quiet_lightning(),
+    ):
+
+        def on_tile(item: Work, marker: Marker) -> None:
+            claims.release(item.tile.name)
+            rate.tile_done(item, marker)
+
+        writer = TileWriter(dataset, requests, on_images=bar.advance, on_tile=on_tile)
         trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+        turns = next_work(work, claims, progress, on_elsewhere=lambda item: bar.advance(len(item.cells)))
+        loader = DataLoader(WorkBatches(turns, config.sampler.batch_size), batch_size=None, num_workers=0)
         try:
             trainer.predict(module, loader, return_predictions=False)
         except BaseException:
@@ -149,15 +221,22 @@ def _make(
 
 def _explain_stop(config: StudyConfig, reason: BaseException | None) -> None:
     """Turn a signal into its exit status, with a word on how to go on. Other errors pass."""
-    from seedml.generation.writer import TerminatedError
+    from seedml.generation.stopping import RequeuedError, StoppedError, launched_by_lightning, requeue
 
-    status = 143 if isinstance(reason, TerminatedError) else 130 if isinstance(reason, KeyboardInterrupt) else None
-    if status is not None:
-        print(
-            f"generate was stopped; finished shards are whole in {config.shard_dir}. Run the same command to go on.",
-            file=sys.stderr,
-        )
-        raise SystemExit(status) from None
+    if isinstance(reason, RequeuedError):
+        requeue(os.environ)
+    status = (
+        reason.status if isinstance(reason, StoppedError) else 130 if isinstance(reason, KeyboardInterrupt) else None
+    )
+    if status is None:
+        return
+    if launched_by_lightning(os.environ):
+        raise SystemExit(0) from None  # with another status Lightning would kill the first process, which says it all
+    print(
+        f"generate was stopped; finished shards are whole in {config.shard_dir}. Run the same command to go on.",
+        file=sys.stderr,
+    )
+    raise SystemExit(status) from None
 
 
 class _Rate:
@@ -168,8 +247,8 @@ class _Rate:
         self._images = self._failed = 0
         self._started = time.monotonic()
 
-    def tile_done(self, tile: Tile, marker: Marker) -> None:
-        self._images += marker.cells
+    def tile_done(self, work: Work, marker: Marker) -> None:
+        self._images += len(work.cells)
         self._failed += marker.cells - marker.count
         seconds = max(time.monotonic() - self._started, 1e-9)
         self._tracker.log(

@@ -12,7 +12,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from seedml.generation.module import GeneratedBatch
-from seedml.grid import Tile
+from seedml.generation.retry import RetriedShard
+from seedml.generation.stopping import StopRequests
+from seedml.generation.work import Work
 from seedml.shards.dataset import ShardDataset
 from seedml.shards.format import Marker, Record, encode_image
 from seedml.shards.writer import ShardWriter
@@ -21,26 +23,27 @@ WAITING_BATCHES = 4
 """Batches computed but not yet written; the next one waits. Bounds the memory."""
 
 
-class TerminatedError(Exception):
-    """SIGTERM came; the unfinished tile was dropped, all others are whole."""
-
-
 class TileWriter(BasePredictionWriter):
     """Commits each tile when its last batch has come. A tile that is not finished leaves nothing behind.
 
     Args:
         dataset: where to write.
+        requests: whether to stop.
         on_images: called with the number of images computed, in the main thread.
-        on_tile: called with each committed tile and its marker, in the main thread.
+        on_tile: called with each committed piece of work and its tile's marker, in the main thread.
 
     """
 
     def __init__(
-        self, dataset: ShardDataset, on_images: Callable[[int], None], on_tile: Callable[[Tile, Marker], None]
+        self,
+        dataset: ShardDataset,
+        requests: StopRequests,
+        on_images: Callable[[int], None],
+        on_tile: Callable[[Work, Marker], None],
     ) -> None:
         super().__init__(write_interval="batch")
         self._queue = ShardQueue(dataset)
-        self._on_images, self._on_tile = on_images, on_tile
+        self._requests, self._on_images, self._on_tile = requests, on_images, on_tile
         self.stopped_by: BaseException | None = None
         """What ended prediction early."""
 
@@ -48,17 +51,19 @@ class TileWriter(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: GeneratedBatch,
+        prediction: GeneratedBatch | None,
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Hand the images on and return while they are encoded. Stops the run when SIGTERM has come."""
-        self._on_images(len(prediction.cells))
-        self._tell(self._queue.put(prediction))
-        if trainer.received_sigterm:  # Lightning's predict loop itself ignores it
-            raise TerminatedError
+        """Hand the images on and return while they are encoded. Stops the run when that was asked for."""
+        if prediction is not None:
+            self._on_images(len(prediction.cells))
+            self._tell(self._queue.put(prediction))
+        else:
+            self._tell(self._queue.collect())
+        self._requests.check(trainer)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last tile."""
@@ -69,9 +74,9 @@ class TileWriter(BasePredictionWriter):
         self.stopped_by = exception
         self._tell(self._queue.close(after_error=True))
 
-    def _tell(self, committed: list[tuple[Tile, Marker]]) -> None:
-        for tile, marker in committed:
-            self._on_tile(tile, marker)
+    def _tell(self, committed: list[tuple[Work, Marker]]) -> None:
+        for work, marker in committed:
+            self._on_tile(work, marker)
 
 
 class ShardQueue:
@@ -81,20 +86,17 @@ class ShardQueue:
         self._dataset = dataset
         self._encoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._jobs: deque[Future[tuple[Tile, Marker] | None]] = deque()
-        self._shard: ShardWriter | None = None
+        self._jobs: deque[Future[tuple[Work, Marker] | None]] = deque()
+        self._shard: ShardWriter | RetriedShard | None = None
         self._failed = self._closed = False
 
-    def put(self, batch: GeneratedBatch) -> list[tuple[Tile, Marker]]:
+    def put(self, batch: GeneratedBatch) -> list[tuple[Work, Marker]]:
         """Queue a batch; waits while ``WAITING_BATCHES`` are unwritten. Returns the tiles committed meanwhile."""
-        encoded = [
-            self._encoders.submit(encode_image, image, self._dataset.image_format) if not reason else None
-            for image, reason in zip(batch.images.permute(0, 2, 3, 1).contiguous().numpy(), batch.reasons, strict=True)
-        ]
+        encoded = [self._encoders.submit(self._encode, batch, row) for row in range(len(batch.cells))]
         self._jobs.append(self._writer.submit(self._write, batch, encoded))
-        return self._collect(WAITING_BATCHES)
+        return self.collect(WAITING_BATCHES)
 
-    def close(self, *, after_error: bool = False) -> list[tuple[Tile, Marker]]:
+    def close(self, *, after_error: bool = False) -> list[tuple[Work, Marker]]:
         """Write what is queued, drop a tile whose last batch never came, end the threads. A second call does nothing.
 
         Args:
@@ -105,7 +107,7 @@ class ShardQueue:
             return []
         self._closed = True
         try:
-            return self._collect(0)
+            return self.collect(0)
         except BaseException:
             if not after_error:
                 raise
@@ -115,7 +117,8 @@ class ShardQueue:
             self._encoders.shutdown(cancel_futures=True)
             self._writer.shutdown(cancel_futures=True)
 
-    def _collect(self, most_waiting: int) -> list[tuple[Tile, Marker]]:
+    def collect(self, most_waiting: int = WAITING_BATCHES) -> list[tuple[Work, Marker]]:
+        """The tiles committed since the last call; waits while more than ``most_waiting`` batches are unwritten."""
         committed = []
         while self._jobs and (len(self._jobs) > most_waiting or self._jobs[0].done()):
             done = self._jobs.popleft().result()
@@ -123,24 +126,37 @@ class ShardQueue:
                 committed.append(done)
         return committed
 
-    def _write(self, batch: GeneratedBatch, encoded: Sequence[Future[bytes] | None]) -> tuple[Tile, Marker] | None:
+    def _encode(self, batch: GeneratedBatch, row: int) -> tuple[bytes | None, str]:
+        """In an encoding thread: the image file, or why there is none."""
+        reason = batch.wait().reason(row)
+        if reason:
+            return None, reason
+        return encode_image(batch.images[row].permute(1, 2, 0).contiguous().numpy(), self._dataset.image_format), ""
+
+    def _write(
+        self, batch: GeneratedBatch, encoded: Sequence[Future[tuple[bytes | None, str]]]
+    ) -> tuple[Work, Marker] | None:
         """In the writing thread: append to the tile's shard, commit it after its last batch."""
         if self._failed:
             return None  # a tile with a gap must never be committed
         try:
             if self._shard is None:
-                dataset = self._dataset
-                self._shard = ShardWriter(dataset.folder, batch.tile.name, dataset.image_format, dataset.fingerprint)
+                self._shard = self._open(batch.work)
             for record in _records(batch, encoded, self._dataset):
                 self._shard.add(record)
             if not batch.last:
                 return None
             marker = self._shard.commit()
             self._shard = None
-            return batch.tile, marker
+            return batch.work, marker
         except BaseException:
             self._failed = True
             raise
+
+    def _open(self, work: Work) -> ShardWriter | RetriedShard:
+        if work.retries:
+            return RetriedShard(self._dataset, work)
+        return ShardWriter(self._dataset.folder, work.tile.name, self._dataset.image_format, self._dataset.fingerprint)
 
     def _drop(self) -> None:
         if self._shard is not None:
@@ -148,14 +164,13 @@ class ShardQueue:
             self._shard = None
 
 
-def _records(batch: GeneratedBatch, encoded: Sequence[Future[bytes] | None], dataset: ShardDataset) -> list[Record]:
+def _records(
+    batch: GeneratedBatch, encoded: Sequence[Future[tuple[bytes | None, str]]], dataset: ShardDataset
+) -> list[Record]:
     height, width = batch.images.shape[2:]
     return [
         Record(
-            cell=cell, prompt=dataset.prompts[cell.prompt_id].text, split=batch.tile.split, noise_sha256=noise,
-            height=height, width=width, image=None if future is None else future.result(), reason=reason,
+            cell, dataset.prompts[cell.prompt_id].text, batch.work.tile.split, noise, height, width, *future.result()
         )
-        for cell, noise, future, reason in zip(
-            batch.cells, batch.noise_sha256, encoded, batch.reasons, strict=True
-        )
-    ]  # fmt: skip
+        for cell, noise, future in zip(batch.cells, batch.noise_sha256, encoded, strict=True)
+    ]

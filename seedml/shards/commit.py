@@ -1,24 +1,21 @@
 """Files that carry their writer's name while they are written, so that a dead writer's can be told from a live one's.
 
-Knows nothing of what is in the files. ``.<file>.<host>.<pid>.tmp`` is being written by that process.
+Knows nothing of what is in the files. ``.<file>.<process>.tmp`` is being written by that process.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from seedml.shards.process import NAME, has_died, this_process
+
 QUIET_SECONDS = 3600.0
 """A temporary file of another machine that nobody has written to for so long has lost its writer."""
-
-
-def _this_host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
 class PendingFile:
@@ -27,7 +24,7 @@ class PendingFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary = path.with_name(f".{path.name}.{_this_host()}.{os.getpid()}.tmp")
+        self.temporary = path.with_name(f".{path.name}.{this_process()}.tmp")
 
     def commit(self) -> None:
         """Content to disk, then the name, then the folder's entry. A file of that name is replaced in one stroke."""
@@ -69,22 +66,13 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def _is_orphan(path: Path) -> bool:
-    stem, _, pid = path.name.removesuffix(".tmp").rpartition(".")
-    if not pid.isdecimal():
+    writer = re.fullmatch(rf"\..+\.({NAME})\.tmp", path.name)
+    if writer is None:
         return False  # not one of ours
-    if stem.endswith(f".{_this_host()}"):
-        return int(pid) == os.getpid() or not _is_alive(int(pid))  # a number of ours is used anew after a restart
+    died = has_died(writer[1])
+    if died is not None:
+        return died or writer[1] == this_process()  # a run of this very process that was broken off
     try:
         return time.time() - path.stat().st_mtime > QUIET_SECONDS
     except FileNotFoundError:
         return False  # its writer has just finished
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

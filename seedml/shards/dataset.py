@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from seedml.config import resolved
 from seedml.errors import UserError
 from seedml.files import differing_keys, fingerprint, read_json
-from seedml.grid import Grid, Tile, build_grid
+from seedml.grid import Cell, Grid, Tile, build_grid
 from seedml.prompts import Prompt, load_prompts
 from seedml.shards.commit import pending_path
-from seedml.shards.format import FORMAT_VERSION, Marker
+from seedml.shards.format import FAILED, FORMAT_VERSION, Marker
 from seedml.shards.reader import read_marker
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ class ShardDataset:
         """The tiles that are not done, in their order."""
         done = self.markers(tiles)
         return [tile for tile in tiles if tile not in done]
+
+    def failed(self, tile: Tile) -> list[Cell]:
+        """The cells of a finished tile that gave no image, sorted by (seed, prompt_id)."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.shard(tile).with_suffix(".parquet"), columns=["seed", "prompt_id", "status"])
+        return sorted(Cell(row["seed"], row["prompt_id"]) for row in table.to_pylist() if row["status"] == FAILED)
 
     def guard(self, settings: Mapping[str, Any], *, only: Sequence[str] | None = None) -> None:
         """Refuse to go on with other settings than these images were made with.

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -66,7 +67,8 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Forget the tile; the temporary file is deleted."""
-        self._stream.close()
+        with suppress(OSError):  # on a full disk the last buffer cannot be written; nobody wants it
+            self._stream.close()
         self._pending.abort()
 
     def __enter__(self) -> ShardWriter:

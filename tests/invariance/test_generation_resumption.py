@@ -46,7 +46,13 @@ def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file in the folder, hidden ones too."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        try:
+            found[str(path.relative_to(folder))] = b"a folder" if path.is_dir() else path.read_bytes()
+        except FileNotFoundError:
+            continue  # another process has just given it its name, or removed it
+    return found
 
 
 def start(config: StudyConfig) -> Any:

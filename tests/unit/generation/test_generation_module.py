@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 
 from seedml.config import NoiseConfig
-from seedml.generation.batches import CellBatch, tile_batches
+from seedml.generation.batches import CellBatch, work_batches
 from seedml.generation.module import EmbeddingCache, GenerationModule
+from seedml.generation.work import Work
 from seedml.grid import Tile
 from seedml.models.text_to_image import ImageBatch, PromptEmbeddings
 from seedml.noise import initial_noise, noise_sha256
@@ -49,13 +50,17 @@ class FakeModel:
         return ImageBatch(images, finite)
 
 
+def batches(tile: Tile, size: int) -> list[CellBatch]:
+    return list(work_batches(Work(tile, tuple(tile.cells())), size))
+
+
 def module(model: FakeModel) -> GenerationModule:
     return GenerationModule(lambda device: model, PROMPTS, NoiseConfig())  # type: ignore[arg-type,return-value]
 
 
 def test_padding_is_sampled_but_not_returned() -> None:
     model = FakeModel()
-    made = [module(model).predict_step(batch) for batch in tile_batches(Tile("train", 0, (1, 2, 3), (4, 5)), 4)]
+    made = [module(model).predict_step(batch) for batch in batches(Tile("train", 0, (1, 2, 3), (4, 5)), 4)]
     assert model.batch_sizes == [4, 4]
     assert [len(batch.images) for batch in made] == [4, 2]
     assert [cell for batch in made for cell in batch.cells] == Tile("train", 0, (1, 2, 3), (4, 5)).cells()
@@ -63,15 +68,15 @@ def test_padding_is_sampled_but_not_returned() -> None:
 
 
 def test_the_hash_is_that_of_the_seed_s_own_noise() -> None:
-    (made,) = [module(FakeModel()).predict_step(batch) for batch in tile_batches(Tile("train", 0, (8, 9), (4, 5)), 4)]
+    (made,) = [module(FakeModel()).predict_step(batch) for batch in batches(Tile("train", 0, (8, 9), (4, 5)), 4)]
     for cell, sha in zip(made.cells, made.noise_sha256, strict=True):
         assert sha == noise_sha256(initial_noise([cell.seed], FakeModel.latent_shape)[0][0])
 
 
 def test_images_that_are_none_are_told_with_a_reason() -> None:
     model = FakeModel(broken=[5], flat=[6])
-    (made,) = [module(model).predict_step(batch) for batch in tile_batches(Tile("train", 0, (8,), (4, 5, 6)), 3)]
-    assert made.reasons == ["", "non-finite pixels", "flat: every pixel has one value"]
+    (made,) = [module(model).predict_step(batch) for batch in batches(Tile("train", 0, (8,), (4, 5, 6)), 3)]
+    assert [made.reason(row) for row in range(3)] == ["", "non-finite pixels", "flat: every pixel has one value"]
 
 
 def test_a_prompt_is_encoded_once_for_all_seeds_and_neighbouring_tiles() -> None:
@@ -88,7 +93,7 @@ def test_a_prompt_is_encoded_once_for_all_seeds_and_neighbouring_tiles() -> None
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning's own, on newer torch
 def test_a_checkpoint_loads_with_weights_only(tmp_path: Path) -> None:
     trainer = pl.Trainer(logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False)
-    batch = CellBatch(Tile("train", 0, (1,), (2,)), Tile("train", 0, (1,), (2,)).cells(), 1, True)
+    (batch,) = batches(Tile("train", 0, (1,), (2,)), 1)
     own = module(FakeModel())
     loader = torch.utils.data.DataLoader([batch], batch_size=None)
     trainer.predict(own, loader, return_predictions=False)

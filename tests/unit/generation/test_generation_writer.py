@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seedml.generation.module import GeneratedBatch
+from seedml.generation.work import Work
 from seedml.generation.writer import ShardQueue
 from seedml.grid import Cell, Tile
 from seedml.prompts import Prompt
@@ -26,8 +27,9 @@ def dataset(tmp_path: Path) -> ShardDataset:
 
 def batch(tile: Tile, cells: list[Cell], *, last: bool, bad: tuple[int, ...] = ()) -> GeneratedBatch:
     images = torch.stack([torch.full((3, 8, 8), cell.seed * 10 + cell.prompt_id, dtype=torch.uint8) for cell in cells])
-    reasons = ["bad" if place in bad else "" for place in range(len(cells))]
-    return GeneratedBatch(tile, cells, images, ["0" * 64] * len(cells), reasons, last)
+    images[:, :, -1, -1] = 255  # a picture of one value alone is none
+    finite = torch.tensor([place not in bad for place in range(len(cells))])
+    return GeneratedBatch(Work(tile, tuple(tile.cells())), cells, images, finite, ["0" * 64] * len(cells), last)
 
 
 def put_all(queue: ShardQueue, tile: Tile, size: int = 3) -> list[Any]:
@@ -49,8 +51,8 @@ TILES = [Tile("train", i, (2 * i, 2 * i + 1), (0, 1, 2, 3)) for i in range(5)]
 def test_tiles_are_written_in_order_with_their_own_pixels(dataset: ShardDataset) -> None:
     queue = ShardQueue(dataset)
     committed = [done for tile in TILES for done in put_all(queue, tile)] + queue.close()
-    assert [tile for tile, _ in committed] == TILES
-    for tile, marker in committed:
+    assert [work.tile for work, _ in committed] == TILES
+    for tile, marker in [(work.tile, marker) for work, marker in committed]:
         samples = list(read_shard(dataset.shard(tile), check_hash=True))
         assert [Cell(sample.seed, sample.prompt_id) for sample in samples] == tile.cells()
         shown = [int(sample.pixels()[0, 0, 0]) for sample in samples]

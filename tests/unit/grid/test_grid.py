@@ -47,17 +47,6 @@ def test_blocks_are_of_nearly_equal_size() -> None:
     assert [tile.seeds for tile in tiles] == [(0, 1, 2, 3), (4, 5, 6), (7, 8, 9)]
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 5, 6, 7, 32])
-def test_batches_have_one_shape_and_repeat_only_the_last_cell(size: int) -> None:
-    tile = Tile("test", 0, (2, 0, 1), (8, 5))
-    batches = tile.batches(size)
-    assert {len(batch) for batch in batches} == {size}
-    flat = [cell for batch in batches for cell in batch]
-    assert flat[:6] == tile.cells() == [Cell(s, p) for s in (0, 1, 2) for p in (5, 8)]
-    assert flat[6:] == [Cell(2, 8)] * tile.padding(size)
-    assert tile.padding(size) < size
-
-
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
