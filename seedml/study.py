@@ -79,10 +79,10 @@ def report(config: StudyConfig) -> None:
 
 
 def plan(config: StudyConfig) -> None:
-    """Print what the study will make; touches nothing."""
-    from seedml.generation.plan import plan as planned
+    """Print what the study will make and what it takes here, measured on a few of its images; touches nothing."""
+    from seedml.generation.estimate import measured_plan
 
-    print(planned(config).text())
+    print(measured_plan(config).text())
 
 
 STEPS: Mapping[str, Step] = {
