@@ -31,14 +31,25 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None, unit: str = "it", completed: int = 0) -> Iterator[Bar]:
-    """A bar on stderr; yields an object whose ``advance(n)`` moves it. Without a terminal: one line at the end."""
+def progress_bar(
+    description: str, total: int | None, unit: str = "it", completed: int = 0, *, shown: bool = True
+) -> Iterator[Bar]:
+    """A bar on stderr; yields an object whose ``advance(n)`` moves it. Without a terminal: one line at the end.
+
+    Args:
+        description: what is going on, in two words.
+        total: units in all; ``None`` = unknown.
+        unit: what is counted.
+        completed: units that are done already.
+        shown: ``False`` moves a bar that nobody sees: one of several processes speaks for all.
+
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not shown) as progress:
         yield Bar(progress, progress.add_task(description, total=total, completed=completed, unit=unit))
 
 

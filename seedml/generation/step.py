@@ -66,7 +66,8 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
             dataset = dataset or _begin(config, settings, prompts)
             dataset.guard(settings)
             work = find_work(dataset, tiles, retry_failed=config.retry_failed)
-            _make(config, tracker, dataset, work, trainer)
+            if work:  # else others were faster
+                _make(config, tracker, dataset, work, trainer)
         if leads:
             _add_seconds(config, time.monotonic() - started)
     assert dataset is not None, "a grid has at least one tile"
@@ -200,7 +201,7 @@ def _make(
     with (
         requests.listening(),
         Claims(dataset.folder, progress.is_done) as claims,
-        progress_bar("generate", total=images, unit="images") as bar,
+        progress_bar("generate", total=images, unit="images", shown=is_rank_zero(os.environ)) as bar,
         quiet_lightning(),
     ):
 

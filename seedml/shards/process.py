@@ -26,7 +26,7 @@ def has_died(name: str) -> bool | None:
     place, pid, started = name.split(".")
     if place != _this_place():
         return None
-    return not _is_alive(int(pid)) or _start_time(int(pid)) != int(started)
+    return not _is_alive(int(pid)) or _is_zombie(int(pid)) or _start_time(int(pid)) != int(started)
 
 
 def _this_place() -> str:
@@ -40,11 +40,22 @@ def _this_place() -> str:
 
 def _start_time(pid: int) -> int:
     """When the process started, in clock ticks since the machine did; 0 where the system does not tell."""
+    fields = _status(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended and only waits for its parent to take note."""
+    return _status(pid)[:1] in (["Z"], ["X"])
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` from the state on; none where the system does not tell."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[19])  # the name, in parentheses, may hold anything
+        return []
+    return text.rpartition(")")[2].split()  # the name before, in parentheses, may hold anything
 
 
 def _is_alive(pid: int) -> bool:

@@ -53,9 +53,9 @@ class TrainingConfig:
     latents: int = 40_000
     """Scenes whose latents are computed once and seen again by the denoiser."""
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(4500, 32, 2e-3))
-    parser: StageConfig = field(default_factory=lambda: StageConfig(1300, 64, 3e-3))
-    denoiser: StageConfig = field(default_factory=lambda: StageConfig(10_000, 32, 1.2e-3))
-    distillation: StageConfig = field(default_factory=lambda: StageConfig(500, 32, 3e-4))
+    parser: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 3e-3))
+    denoiser: StageConfig = field(default_factory=lambda: StageConfig(8_000, 32, 1.2e-3))
+    distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
     """Each of the rounds."""
     rounds: list[int] = field(default_factory=lambda: [8, 4])
     """Sampling steps of the students, each distilled from the one before: ``[8,4]`` makes a model for four steps."""
