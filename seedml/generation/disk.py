@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seedml.errors import UserError
@@ -85,6 +87,24 @@ def disk_full_error(folder: Path, tiles_done: int, tiles_total: int) -> UserErro
         f"no space is left on the disk of {folder}; {tiles_done:,} of {tiles_total:,} shards are finished and whole",
         remedy="make space, or move the folder to a larger disk and set shards.root=…, then run the same command again",
     )
+
+
+@contextmanager
+def full_disk_explained(folder: Path, tiles_done: Callable[[], int], tiles_total: int) -> Iterator[None]:
+    """Turn an error of the block that comes of a full disk into :func:`disk_full_error`; others pass.
+
+    Args:
+        folder: of the shards.
+        tiles_done: counts the shards that are whole.
+        tiles_total: shards of the study.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            raise disk_full_error(folder, tiles_done(), tiles_total) from error
+        raise
 
 
 def human_bytes(count: float) -> str:

@@ -14,7 +14,14 @@ from small_disk import INODES, SmallDisk, small_disk
 
 from seedml.errors import UserError
 from seedml.files import atomic_write_json
-from seedml.generation.disk import check_space, disk_full_error, free_bytes, human_bytes, is_disk_full
+from seedml.generation.disk import (
+    check_space,
+    disk_full_error,
+    free_bytes,
+    full_disk_explained,
+    human_bytes,
+    is_disk_full,
+)
 from seedml.grid import Cell
 from seedml.shards.commit import pending_path
 from seedml.shards.format import Record
@@ -151,6 +158,20 @@ def test_the_word_on_a_full_disk_is_one_line() -> None:
     assert "no space is left on the disk of shards/study; 3 of 1,200 shards are finished and whole" in message
     assert "run the same command again" in message
     assert "\n" not in message
+
+
+def test_errors_of_a_full_disk_are_explained_and_others_pass() -> None:
+    full, other = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EACCES, "Permission denied")
+    with pytest.raises(UserError, match="2 of 5 shards") as explained, full_disk_explained(Path(), lambda: 2, 5):
+        raise full
+    assert explained.value.__cause__ is full
+    with pytest.raises(PermissionError) as passed, full_disk_explained(Path(), lambda: pytest.fail("counted"), 5):
+        raise other
+    assert passed.value is other
+    with pytest.raises(SystemExit), full_disk_explained(Path(), lambda: pytest.fail("counted"), 5):
+        raise SystemExit(143)
+    with full_disk_explained(Path(), lambda: pytest.fail("counted"), 5):
+        pass
 
 
 @pytest.mark.parametrize(
