@@ -182,6 +182,9 @@ class ShardsConfig:
 
     root: str = "shards"
     """Folder that holds ``<name>/``."""
+    url: str | None = None
+    """A folder elsewhere that gets a copy of ``<name>/`` as it grows, and gives what is missing here: any URL that
+    fsspec knows, such as ``s3://bucket/studies``; null = none."""
     format: str = "png"
     """png (lossless), webp or jpg."""
     tile_seeds: int | None = None
@@ -193,6 +196,7 @@ class ShardsConfig:
 
     def __post_init__(self) -> None:
         _need(bool(self.root.strip()), "shards.root", self.root, "a folder")
+        _need(self.url is None or "://" in self.url, "shards.url", self.url, "a URL such as s3://bucket/folder")
         _need_one_of("shards.format", self.format, ("png", "webp", "jpg"))
         _need_whole("shards.tile_seeds", self.tile_seeds, 1)
         _need_whole("shards.tile_prompts", self.tile_prompts, 1)

@@ -19,6 +19,7 @@ from seedml.shards.claims import Claims, leave_together
 from seedml.shards.commit import remove_leftovers
 from seedml.shards.dataset import FILE, ShardDataset, open_dataset, study_settings
 from seedml.shards.format import Marker
+from seedml.shards.mirror import Mirror, mirror_of
 from seedml.shards.reader import read_shard
 from seedml.summary import read_summary, update_summary
 from seedml.tracking import is_rank_zero
@@ -56,6 +57,9 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
     grid = build_grid(config, prompts)
     tiles = grid.tiles_for(config.shards)
     settings = study_settings(config, grid, prompts) | {"weights": model_identity(config.model)}
+    mirror = mirror_of(config)
+    if mirror is not None:
+        mirror.pull_small()  # what is finished there need not be made here
     dataset = _existing(config, settings)
     work = None if dataset is None else find_work(dataset, tiles, retry_failed=config.retry_failed)
     if work is None or work:
@@ -66,13 +70,18 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
             dataset = dataset or _begin(config, settings, prompts)
             dataset.guard(settings)
             work = find_work(dataset, tiles, retry_failed=config.retry_failed)
+            if mirror is not None:
+                mirror.push_missing(FILE)
             if work:  # else others were faster
-                _make(config, tracker, dataset, work, trainer)
+                _make(config, tracker, dataset, work, trainer, mirror)
         if leads:
             _add_seconds(config, time.monotonic() - started)
     assert dataset is not None, "a grid has at least one tile"
     remove_leftovers(dataset.folder)
     leave_together(dataset.folder)
+    if mirror is not None:
+        mirror.push_missing(FILE)
+        mirror.pull([dataset.shard(tiles[0])])  # of which a sheet of samples is shown
     if leads:
         _record(config, tracker, dataset, tiles, made=bool(work))
 
@@ -177,7 +186,12 @@ def _own_threads(default: int) -> int:
 
 
 def _make(
-    config: StudyConfig, tracker: Tracker, dataset: ShardDataset, work: Sequence[Work], trainer: pl.Trainer
+    config: StudyConfig,
+    tracker: Tracker,
+    dataset: ShardDataset,
+    work: Sequence[Work],
+    trainer: pl.Trainer,
+    mirror: Mirror | None,
 ) -> None:
     """Predict over the work that this process gets hold of; the writer commits it tile by tile."""
     from torch.utils.data import DataLoader
@@ -209,7 +223,7 @@ def _make(
             claims.release(item.tile.name)
             rate.tile_done(item, marker)
 
-        writer = TileWriter(dataset, requests, on_images=bar.advance, on_tile=on_tile)
+        writer = TileWriter(dataset, requests, bar.advance, on_tile, mirror)
         trainer.callbacks.append(writer)  # type: ignore[attr-defined]
         turns = next_work(work, claims, progress, on_elsewhere=lambda item: bar.advance(len(item.cells)))
         loader = DataLoader(WorkBatches(turns, config.sampler.batch_size), batch_size=None, num_workers=0)

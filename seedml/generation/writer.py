@@ -17,6 +17,7 @@ from seedml.generation.stopping import StopRequests
 from seedml.generation.work import Work
 from seedml.shards.dataset import ShardDataset
 from seedml.shards.format import Marker, Record, encode_image
+from seedml.shards.mirror import Mirror
 from seedml.shards.writer import ShardWriter
 
 WAITING_BATCHES = 4
@@ -31,6 +32,7 @@ class TileWriter(BasePredictionWriter):
         requests: whether to stop.
         on_images: called with the number of images computed, in the main thread.
         on_tile: called with each committed piece of work and its tile's marker, in the main thread.
+        mirror: gets each committed shard; ``None`` = there is none.
 
     """
 
@@ -40,9 +42,10 @@ class TileWriter(BasePredictionWriter):
         requests: StopRequests,
         on_images: Callable[[int], None],
         on_tile: Callable[[Work, Marker], None],
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__(write_interval="batch")
-        self._queue = ShardQueue(dataset)
+        self._queue = ShardQueue(dataset, mirror)
         self._requests, self._on_images, self._on_tile = requests, on_images, on_tile
         self.stopped_by: BaseException | None = None
         """What ended prediction early."""
@@ -82,8 +85,8 @@ class TileWriter(BasePredictionWriter):
 class ShardQueue:
     """Encodes in worker threads and writes in one, in the order of :meth:`put`. Their errors come at the next call."""
 
-    def __init__(self, dataset: ShardDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: ShardDataset, mirror: Mirror | None = None) -> None:
+        self._dataset, self._mirror = dataset, mirror
         self._encoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._jobs: deque[Future[tuple[Work, Marker] | None]] = deque()
@@ -148,6 +151,8 @@ class ShardQueue:
                 return None
             marker = self._shard.commit()
             self._shard = None
+            if self._mirror is not None:
+                self._mirror.publish(self._dataset.shard(batch.work.tile))
             return batch.work, marker
         except BaseException:
             self._failed = True

@@ -16,6 +16,7 @@ from seedml.grid import Cell, Grid, Tile, build_grid
 from seedml.prompts import Prompt, load_prompts
 from seedml.shards.commit import pending_path
 from seedml.shards.format import FAILED, FORMAT_VERSION, Marker
+from seedml.shards.mirror import mirror_of
 from seedml.shards.reader import read_marker
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ShardDataset:
     def save(self, config: StudyConfig) -> None:
         """Write ``dataset.json``. It names no place, so that a folder can be moved and two can be compared."""
         configuration = {key: value for key, value in resolved(config).items() if key not in _ELSEWHERE}
-        configuration["shards"] = {k: v for k, v in configuration["shards"].items() if k != "root"}
+        configuration["shards"] = {k: v for k, v in configuration["shards"].items() if k not in ("root", "url")}
         content = {
             "format": FORMAT_VERSION, "name": config.name, "fingerprint": self.fingerprint, "settings": self.settings,
             "model": self.model, "config": configuration,
@@ -192,6 +193,9 @@ def complete_dataset(config: StudyConfig) -> tuple[ShardDataset, list[Tile]]:
     """
     prompts = load_prompts(config.prompts)
     grid = build_grid(config, prompts)
+    mirror = mirror_of(config)
+    if mirror is not None:
+        mirror.pull_small()
     dataset = open_dataset(config.shard_dir)
     settings = study_settings(config, grid, prompts)
     dataset.guard(settings, only=list(settings))
@@ -202,4 +206,6 @@ def complete_dataset(config: StudyConfig) -> tuple[ShardDataset, list[Tile]]:
             f"{config.shard_dir} lacks {len(missing)} of {len(tiles)} shards, the first is {missing[0].name}",
             remedy="run `seedml generate` with the same configuration to make the rest",
         )
+    if mirror is not None:
+        mirror.pull([dataset.shard(tile) for tile in tiles])
     return dataset, tiles
