@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seedml.errors import UserError
-from seedml.generation.plan import plan
+from seedml.generation.disk import check_space, full_disk_explained
+from seedml.generation.plan import Plan, plan
 from seedml.generation.work import Progress, Work, find_work, next_work
 from seedml.grid import Tile, build_grid
 from seedml.models.folder import model_facts, model_identity
@@ -48,9 +49,9 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
         SystemExit: 143 after SIGTERM, 130 after Ctrl-C; finished tiles are whole, nothing else is left.
 
     """
-    leads = is_rank_zero(os.environ)
+    leads, planned = is_rank_zero(os.environ), plan(config)
     if leads:
-        print(plan(config).text(), flush=True)
+        print(planned.text(), flush=True)
     if config.dry_run:
         return
     prompts = load_prompts(config.prompts)
@@ -61,19 +62,11 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
     if mirror is not None:
         mirror.pull_small()  # what is finished there need not be made here
     dataset = _existing(config, settings)
-    work = None if dataset is None else find_work(dataset, tiles, retry_failed=config.retry_failed)
-    if work is None or work:
+    made = dataset is None or bool(find_work(dataset, tiles, retry_failed=config.retry_failed))
+    if made:
         started = time.monotonic()
-        trainer = make_trainer(config)
-        with _threads(config, dataset, trainer) as threads:
-            settings |= {"trainer": {"accelerator": trainer.strategy.root_device.type, "threads": threads}}
-            dataset = dataset or _begin(config, settings, prompts)
-            dataset.guard(settings)
-            work = find_work(dataset, tiles, retry_failed=config.retry_failed)
-            if mirror is not None:
-                mirror.push_missing(FILE)
-            if work:  # else others were faster
-                _make(config, tracker, dataset, work, trainer, mirror)
+        with full_disk_explained(config.shard_dir, lambda: _finished(config), len(tiles)):
+            dataset = _make_missing(config, tracker, dataset, settings, prompts, tiles, planned)
         if leads:
             _add_seconds(config, time.monotonic() - started)
     assert dataset is not None, "a grid has at least one tile"
@@ -83,7 +76,40 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
         mirror.push_missing(FILE)
         mirror.pull([dataset.shard(tiles[0])])  # of which a sheet of samples is shown
     if leads:
-        _record(config, tracker, dataset, tiles, made=bool(work))
+        _record(config, tracker, dataset, tiles, made=made)
+
+
+def _finished(config: StudyConfig) -> int:
+    return len(open_dataset(config.shard_dir).shards()) if (config.shard_dir / FILE).is_file() else 0
+
+
+def _make_missing(
+    config: StudyConfig,
+    tracker: Tracker,
+    dataset: ShardDataset | None,
+    settings: dict[str, Any],
+    prompts: Sequence[Prompt],
+    tiles: Sequence[Tile],
+    planned: Plan,
+) -> ShardDataset:
+    """Begin the data set where there is none, and do what is left of the work, together with whoever else is at it."""
+    trainer = make_trainer(config)
+    with _threads(config, dataset, trainer) as threads:
+        settings |= {"trainer": {"accelerator": trainer.strategy.root_device.type, "threads": threads}}
+        dataset = dataset or _begin(config, settings, prompts)
+        dataset.guard(settings)
+        mirror = mirror_of(config)
+        if mirror is not None:
+            mirror.push_missing(FILE)
+        remove_leftovers(dataset.folder)
+        check_space(
+            dataset.folder, at_least=planned.bytes_left_at_least, about=planned.bytes_left,
+            warn=is_rank_zero(os.environ),
+        )  # fmt: skip
+        work = find_work(dataset, tiles, retry_failed=config.retry_failed)
+        if work:  # else others were faster
+            _make(config, tracker, dataset, work, trainer, mirror)
+    return dataset
 
 
 def _begin(config: StudyConfig, settings: dict[str, Any], prompts: Sequence[Prompt]) -> ShardDataset:
@@ -211,7 +237,6 @@ def _make(
     )
     requests, rate, progress = StopRequests(), _Rate(tracker), Progress(dataset, work)
     images = sum(len(item.cells) for item in work)
-    remove_leftovers(dataset.folder)
     with (
         requests.listening(),
         Claims(dataset.folder, progress.is_done) as claims,
