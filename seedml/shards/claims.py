@@ -50,7 +50,11 @@ class Claims:
 
     def __enter__(self) -> Claims:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._beat()
+        try:
+            self._beat()
+        except OSError:  # a full disk
+            sweep(self._folder.parent)
+            raise
         self._heart.start()
         return self
 
@@ -73,9 +77,9 @@ class Claims:
             descriptor = os.open(self._folder / f"{tile}.{number + 1}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
+        self._held.add(tile)  # first, for a full disk may have room for the file but not for what is in it
         with os.fdopen(descriptor, "w") as stream:
             stream.write(this_process())
-        self._held.add(tile)
         if self._is_done(tile):  # it was finished, and its claim given up, while we looked
             self.release(tile)
             return False
