@@ -23,6 +23,8 @@ from seedml.seed_list import parse_seeds as parse_seeds
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DTYPES = ("float32", "float16", "bfloat16")
+TARGET_IMAGES, TARGET_BYTES = 1000, 250_000_000
+"""What a tar should hold at most: so many images, so many bytes."""
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
 
@@ -191,8 +193,8 @@ class ShardsConfig:
     """Seeds in one tile (one tile = one tar); null = chosen for ``target_images``."""
     tile_prompts: int | None = None
     """Prompts in one tile; null = chosen for ``target_images``."""
-    target_images: int = 1000
-    """About how many images one tar should hold."""
+    target_images: int | None = None
+    """About how many images one tar should hold; null = 1,000, or fewer where images are large: about 250 MB."""
 
     def __post_init__(self) -> None:
         _need(bool(self.root.strip()), "shards.root", self.root, "a folder")
@@ -409,6 +411,7 @@ class StudyConfig:
         if self.noise.generator_device == "cpu":
             check_distinct_noise(seeds)
         self.seeds = format_seeds(seeds)
+        self.shards.target_images = self.shards.target_images or _target_images(self.model)
         for key in ("steps", "guidance_scale", "scheduler", "dtype"):
             if getattr(self.sampler, key) is None:
                 setattr(self.sampler, key, getattr(self.model, key))
@@ -427,6 +430,15 @@ class StudyConfig:
     def run_dir(self) -> Path:
         """Where the study's results are: ``<runs.root>/<name>``."""
         return Path(self.runs.root) / self.name
+
+
+def _target_images(model: ModelConfig) -> int:
+    """Images in a tar, from what the configuration alone says of their size: tiles must not depend on a machine."""
+    if not (model.height and model.width):
+        return TARGET_IMAGES
+    return max(
+        1, min(TARGET_IMAGES, int(TARGET_BYTES / (1.5 * model.height * model.width)))
+    )  # a png, 1.5 bytes a pixel
 
 
 def resolved(config: StudyConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from seedml.config import SPLITS, ShardsConfig, StudyConfig
+from seedml.config import SPLITS, TARGET_IMAGES, ShardsConfig, StudyConfig
 from seedml.prompts import Prompt
 
 
@@ -89,7 +89,7 @@ class Grid:
 
     def tile_shape(self, shards: ShardsConfig) -> tuple[int, int]:
         """Most seeds and most prompts in a tile. By default all seeds and as many prompts as fit."""
-        target = shards.target_images
+        target = shards.target_images or TARGET_IMAGES
         prompts = shards.tile_prompts
         seeds = shards.tile_seeds or min(len(self.seeds), max(1, target // prompts) if prompts else target)
         return seeds, prompts or max(1, target // seeds)

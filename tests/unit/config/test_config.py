@@ -13,6 +13,7 @@ from seedml.config import (
     ClassifierConfig,
     ModelConfig,
     PromptsConfig,
+    ShardsConfig,
     StudyConfig,
     config_folders,
     config_names,
@@ -295,3 +296,13 @@ def test_unknown_configuration(name: str, part: str) -> None:
         load_config(name)
     assert part in str(error.value)
     assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize(("side", "images"), [(None, 1000), (128, 1000), (512, 635), (1024, 158), (8192, 2)])
+def test_a_tar_holds_a_thousand_images_or_250_megabytes(side: int | None, images: int) -> None:
+    size = {"height": side, "width": side}
+    config = StudyConfig(model=ModelConfig(path="/some/model", **size))
+    assert config.shards.target_images == images
+    assert images == 1000 or images * 1.5 * side**2 <= 250e6 < (images + 1) * 1.5 * side**2
+    explicit = StudyConfig(model=ModelConfig(path="/some/model", **size), shards=ShardsConfig(target_images=7))
+    assert explicit.shards.target_images == 7
