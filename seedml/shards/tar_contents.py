@@ -1,0 +1,176 @@
+"""What is in a shard's tar, read strictly and once; and whether that is what its table says. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from PIL import Image
+
+from seedml.shards.format import OK, decode_image
+
+Row = Mapping[str, Any]
+"""Of a shard's table."""
+
+_BUFFER = 1 << 20
+_DESCRIBED = ("seed", "prompt_id", "prompt", "split", "noise_sha256", "status")
+"""What a sample's ``.json`` and its row both say."""
+_NO_IMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises on bytes that are no image."""
+
+
+@dataclass
+class TarContents:
+    """What one reading of a tar tells."""
+
+    image_format: str
+    """Ending of the images' names."""
+    names: list[str] = field(default_factory=list)
+    """Of the members, in order."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Name -> bytes."""
+    texts: dict[str, bytes] = field(default_factory=dict)
+    """Name -> content of ``.txt`` and ``.json`` members."""
+    bytes: int = 0
+    """Of the whole file."""
+    sha256: str = ""
+    """Of the whole file."""
+    broken: str = ""
+    """Why it could not be read to its end; empty where it could."""
+
+    def keys(self) -> list[str]:
+        """The samples', in order."""
+        return list(dict.fromkeys(name.partition(".")[0] for name in self.names))
+
+    def members_of(self, keys: Sequence[str]) -> list[str]:
+        """The names that whole samples of these keys have."""
+        return [f"{key}.{ending}" for key in keys for ending in (self.image_format, "txt", "json")]
+
+    def missing_members(self) -> list[str]:
+        """What the samples that are there lack."""
+        return [name for name in self.members_of(self.keys()) if name not in self.sizes]
+
+    def contradictions(self, rows: Sequence[Row]) -> list[str]:
+        """Where tar and table disagree, in words. A sample that lacks a member is not named for that."""
+        made = {str(row["key"]): row for row in rows if row["status"] == OK}
+        wanted, there = self.members_of(list(made)), set(self.keys())
+        unasked = set(self.names) - set(wanted)
+        problems = [f"{name} has no row of status ok" for name in self.names if name in unasked]
+        problems += [f"{key} has a row of status ok and no sample" for key in made if key not in there]
+        problems += [problem for key, row in made.items() for problem in self._differences(key, row)]
+        if not problems and not self.missing_members() and self.names != wanted:
+            problems = ["the samples are not in the order of the rows, each once"]
+        return problems
+
+    def _differences(self, key: str, row: Row) -> Iterator[str]:
+        """Where the sample's members, those that are there, are not what its row says."""
+        image, text, about = self.members_of([key])
+        if self.sizes.get(image, row["bytes"]) != row["bytes"]:
+            yield f"{image} has {self.sizes[image]} bytes, its row says {row['bytes']}"
+        prompt = str(row["prompt"]).encode()
+        if self.texts.get(text, prompt) != prompt:
+            yield f"{text} is not the prompt of its row"
+        if about in self.texts:
+            try:
+                described = json.loads(self.texts[about])
+                differing = [name for name in _DESCRIBED if described[name] != row[name]]
+            except (ValueError, KeyError, TypeError):
+                yield f"{about} is no description of an image"
+            else:
+                if differing:
+                    yield f"{about} has another {', '.join(differing)} than its row"
+
+
+def read_tar(shard: Path, image_format: str) -> TarContents:
+    """Read a tar from front to back. Damage does not stop the hash.
+
+    Raises:
+        OSError: the file is missing or the disk fails.
+
+    """
+    tar = TarContents(image_format)
+    with shard.open("rb", buffering=_BUFFER) as file:
+        stream = _HashedStream(file)
+        try:
+            for name, data in _members(stream):
+                tar.names.append(name)
+                tar.sizes[name] = len(data)
+                if name.endswith((".txt", ".json")):
+                    tar.texts[name] = data
+        except tarfile.TarError as error:
+            tar.broken = f"{error} before byte {stream.count}"
+        while stream.read(_BUFFER):
+            pass
+    tar.bytes, tar.sha256 = stream.count, stream.digest.hexdigest()
+    return tar
+
+
+def undecodable_images(shard: Path, image_format: str) -> list[str]:
+    """Names of the tar's images, as far as it can be read, that cannot be decoded."""
+    names = []
+    with shard.open("rb", buffering=_BUFFER) as stream:
+        try:
+            for name, data in _members(stream):
+                if name.endswith(f".{image_format}") and not _decodes(data):
+                    names.append(name)
+        except tarfile.TarError:
+            return names  # the reading before this one has told
+    return names
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        decode_image(data)
+    except _NO_IMAGE:
+        return False
+    return True
+
+
+class _Readable(Protocol):
+    def read(self, count: int, /) -> bytes: ...
+
+
+class _HashedStream:
+    """A file that is read from front to back and knows hash and number of the bytes read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.count = 0
+
+    def read(self, count: int, /) -> bytes:
+        data = self._file.read(count)
+        self.digest.update(data)
+        self.count += len(data)
+        return data
+
+
+def _members(stream: _Readable) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a tar's members, up to its two closing blocks.
+
+    ``tarfile.open`` takes a tar that is cut between two members, or has a damaged header after the first, for one that
+    ends there. Read header by header, it cannot be mistaken.
+
+    Raises:
+        tarfile.TarError: a damaged header, or the file ends before the closing blocks.
+
+    """
+    block = tarfile.BLOCKSIZE
+    while True:
+        try:
+            member = tarfile.TarInfo.frombuf(stream.read(block), "utf-8", "surrogateescape")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros
+            if stream.read(block) != bytes(block):
+                raise tarfile.ReadError("one closing block instead of two") from None
+            return
+        data, padding = stream.read(member.size), stream.read(-member.size % block)
+        if (len(data) + len(padding)) % block or len(data) != member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        yield member.name, data
