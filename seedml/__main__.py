@@ -75,6 +75,12 @@ STEPS = {
         "nothing",
         "seedml plan quickstart seeds=0:1024",
     ),
+    "verify": _Step(
+        "compare every shard with its marker, table and plan; repair=true makes damaged and missing ones again",
+        "shards/<name>/",
+        "nothing; with repair=true the damaged and missing shards, and no others",
+        "seedml verify quickstart repair=true",
+    ),
     "train": _Step(
         "train the bundled model from zero; an interrupted training goes on",
         "nothing: its data are drawn on the fly",

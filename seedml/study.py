@@ -85,8 +85,15 @@ def plan(config: StudyConfig) -> None:
     print(measured_plan(config).text())
 
 
+def verify(config: StudyConfig) -> None:
+    """Look at every shard; with ``repair``, make damaged and missing ones again."""
+    from seedml.generation.verification import verify as step
+
+    step(config)
+
+
 STEPS: Mapping[str, Step] = {
-    step.__name__: step for step in (study, generate, measure, summarize, classify, select, report, plan)
+    step.__name__: step for step in (study, generate, measure, summarize, classify, select, report, plan, verify)
 }
 
 
