@@ -59,13 +59,14 @@ def _sync(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> list[Path]:
     """Delete temporary files in ``folder`` whose writer is dead; returns them. Files of live writers stay."""
-    leftovers = [path for path in sorted(folder.glob(".*.tmp")) if _is_orphan(path)]
+    leftovers = [path for path in sorted(folder.glob(".*.tmp")) if is_orphan(path)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return leftovers
 
 
-def _is_orphan(path: Path) -> bool:
+def is_orphan(path: Path) -> bool:
+    """Whether ``path`` is a temporary file whose writer is dead."""
     writer = re.fullmatch(rf"\..+\.({NAME})\.tmp", path.name)
     if writer is None:
         return False  # not one of ours

@@ -18,7 +18,7 @@ from pathlib import Path
 from seedml.errors import UserError
 from seedml.grid import Tile
 from seedml.shards.claims import FOLDER as CLAIMS
-from seedml.shards.commit import _is_orphan
+from seedml.shards.commit import is_orphan
 from seedml.shards.dataset import FILE, ShardDataset
 from seedml.shards.format import Marker
 from seedml.shards.process import NAME
@@ -116,7 +116,7 @@ def inspect_folder(dataset: ShardDataset, tiles: Sequence[Tile]) -> list[Finding
             continue
         if not re.fullmatch(rf"\..+\.{NAME}\.tmp", path.name):
             findings.append(Finding(path.name, Kind.FOREIGN_FILE, "it is not of this study"))
-        elif _is_orphan(path):
+        elif is_orphan(path):
             findings.append(Finding(path.name, Kind.LEFTOVER, "nobody is writing it any more"))
     return findings
 

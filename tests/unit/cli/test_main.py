@@ -91,7 +91,7 @@ def test_training_gets_its_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([], ["no step", "seedml --help"]),
         (["studdy", "smoke"], ["unknown step", "'studdy'", "did you mean 'study'"]),
-        (["verify", "smoke"], ["unknown step", "'verify'", "generate"]),
+        (["apply", "smoke"], ["unknown step", "'apply'", "generate"]),
         (["--halp"], ["unknown step"]),
         (["study"], ["no configuration", "quickstart", "smoke"]),
         (["study", "seeds=0:3"], ["no configuration", "'seeds=0:3'"]),

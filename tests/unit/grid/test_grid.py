@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from seedml.config import ShardsConfig, load_config
-from seedml.grid import Cell, Grid, Tile, build_grid
+from seedml.grid import Cell, Grid, build_grid
 from seedml.prompts import Prompt, load_prompts
 
 SPLITS = {"train": tuple(range(0, 26, 2)), "val": (1, 3), "test": (5, 7, 9, 11, 13)}
