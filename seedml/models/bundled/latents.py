@@ -58,7 +58,7 @@ class LatentStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         self.first, self.last, self.rank, self.world = first, last, rank, world
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.last  # Lightning counts the batches before a resumption, too
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         together = self.batch_size * self.world

@@ -22,7 +22,7 @@ class SceneStream(IterableDataset[Scenes]):
         self.rank, self.world = rank, world
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.last  # Lightning counts the batches before a resumption, too
 
     def __iter__(self) -> Iterator[Scenes]:
         for step in range(self.first, self.last):

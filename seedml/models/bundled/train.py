@@ -55,10 +55,13 @@ class TrainingConfig:
     autoencoder: StageConfig = field(default_factory=lambda: StageConfig(4500, 32, 2e-3))
     parser: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 3e-3))
     denoiser: StageConfig = field(default_factory=lambda: StageConfig(8_000, 32, 1.2e-3))
-    distillation: StageConfig = field(default_factory=lambda: StageConfig(400, 32, 3e-4))
+    distillation: StageConfig = field(default_factory=lambda: StageConfig(800, 32, 3e-4))
     """Each of the rounds."""
-    rounds: list[int] = field(default_factory=lambda: [8, 4])
-    """Sampling steps of the students, each distilled from the one before: ``[8,4]`` makes a model for four steps."""
+    rounds: list[int] = field(default_factory=lambda: [4])
+    """Sampling steps of the students, each distilled from the one before, the first from twice as many steps of the
+    denoiser: ``[4]`` makes a model for four steps."""
+    guidance: float = 4.0
+    """Classifier-free guidance of the first student's teacher; the students have it built in."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
@@ -117,14 +120,11 @@ def stages(config: TrainingConfig, run_dir: Path) -> list[Stage]:
         ),
         Stage("denoiser", config.denoiser, DenoiserTraining, latents, _export_denoiser),
     ]
-    teacher = str(run_dir / "denoiser")
+    teacher, guidance = str(run_dir / "denoiser"), config.guidance
     for steps in config.rounds:
-
-        def build(schedule: dict[str, Any], teacher: str = teacher, steps: int = steps) -> LightningModule:
-            return Distillation(schedule, teacher, steps)
-
+        build = partial(Distillation, teacher=teacher, steps=steps, guidance=guidance)
         listed.append(Stage(f"distillation-{steps}", config.distillation, build, latents, _export_denoiser))
-        teacher = str(run_dir / listed[-1].name)
+        teacher, guidance = str(run_dir / listed[-1].name), 1.0
     return listed
 
 
@@ -151,6 +151,8 @@ def _configure(overrides: Sequence[str]) -> TrainingConfig:
 def _run_stage(config: TrainingConfig, stage: Stage, run_dir: Path, tracker: Tracker) -> None:
     """Train one stage from its last checkpoint, export it and mark it done."""
     settings = {"seed": config.seed, **asdict(stage.config)}
+    if stage.name.startswith("distillation"):
+        settings["guidance"] = config.guidance
     if step_is_done(run_dir, f"train-{stage.name}", settings):
         return
     module = _fit(config, stage, run_dir / "checkpoints" / stage.name, tracker)

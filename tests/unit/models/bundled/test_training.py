@@ -42,7 +42,9 @@ def test_latent_stream_sees_every_row_once_an_epoch_on_any_number_of_ranks():
         for part, expected in enumerate(whole[:2]):  # latents, and the noise that belongs to them
             halves = [*two[0][step][part].flatten().tolist(), *two[1][step][part].flatten().tolist()]
             assert sorted(halves) == sorted(expected.flatten().tolist())
-    resumed = list(LatentStream(latents, captions, 1, 8, 4, 6, 0, 1))
+    rest = LatentStream(latents, captions, 1, 8, 4, 6, 0, 1)
+    assert len(rest) == 6, "Lightning counts from the beginning: a shorter epoch would start again with old batches"
+    resumed = list(rest)
     for expected, again in zip(batches[4:], resumed, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
 
@@ -126,6 +128,27 @@ def test_checkpoints_of_every_module_load_without_pickle(trained):
         state = torch.load(path, weights_only=True)["state_dict"]
         for name, value in module.state_dict().items():
             assert torch.equal(value, state[name]), name
+
+
+def test_the_first_teacher_is_guided_between_its_times_only(trained):
+    from seedml.models.bundled.distillation import GUIDED, Distillation
+
+    path = trained / "checkpoints" / "distillation-4" / "last.ckpt"
+    module = Distillation.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+    assert module.guidance == 4
+    random = torch.Generator().manual_seed(0)
+    noisy, words, nothing = (torch.randn(4, *shape, generator=random) for shape in ((4, 16, 16), (24, 128), (24, 128)))
+    for name, weight in module.teacher.named_parameters():
+        weight.data.mul_(20 if "attn2.to_v" in name else 1)  # hardly trained, it would hardly listen to words
+    now = torch.tensor([999, GUIDED[1] - 1, GUIDED[0] + 1, GUIDED[0] - 1])
+    with torch.no_grad():
+        guided = module._ddim(noisy, words, nothing, now, now - 50)
+        module.guidance = 1
+        plain, empty = (module._ddim(noisy, w, nothing, now, now - 50) for w in (words, nothing))
+    expected = plain.clone()
+    expected[1:3] = empty[1:3] + 4 * (plain[1:3] - empty[1:3])  # a step is linear in v
+    torch.testing.assert_close(guided, expected, rtol=1e-5, atol=1e-5)
+    assert (plain - empty).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 def test_the_folder_runs_in_plain_diffusers(trained):
