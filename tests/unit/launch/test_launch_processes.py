@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ SCRIPTS = ("multi_gpu.sh", "torchrun.sh", "slurm.sbatch")
 SCONTROL = """#!/bin/sh
 echo "scontrol $*" >> {log}
 [ "$1" != show ] && exit
-printf 'JobId=7 JobName=seedml\\n   JobState=%s Reason=None\\n   Command=%s\\n   WorkDir=/\\n' "$STATE" "$COMMAND"
-printf 'JobId=6 JobName=seedml\\n   JobState=COMPLETED\\n   Command=/another\\n'
+printf 'JobId=7 JobName=seedml\n   JobState=%s Reason=None\n' "$STATE"
+printf '   StartTime=2026-11-22T19:14:32 EndTime=%s Deadline=N/A\n   Command=%s\n   WorkDir=/\n' "$ENDS" "$COMMAND"
 """
-"""Slurm's record of a job, as version 22.05 prints it for the last task of an array: all tasks, one after the other."""
+"""Slurm's record of a job, as version 22.05 prints it."""
 SRUN = """#!/bin/sh
 echo "srun from $PWD with $OMP_NUM_THREADS threads" >> {log}
 while [ "${{1#--}}" != "$1" ]; do shift; done
@@ -55,6 +56,7 @@ def job(project: Project, *words: str, **environment: str) -> subprocess.Complet
     facts = {
         "SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NUM_NODES": "1",
         "COMMAND": " ".join([str(project.folder / "launch" / "slurm.sbatch"), *words]), "STATE": "RUNNING",
+        "ENDS": "Unknown",
     }  # fmt: skip
     return run(project, copy, *words, **(facts | environment))
 
@@ -167,6 +169,17 @@ def test_slurm_requeues_what_the_signal_met_too_early(project: Project) -> None:
         result = job(project, "smoke", STATUS=status, STATE=state, **more)
         assert result.returncode == int(status), result.stderr
         assert project.logged()[3:] == asked
+
+
+def test_slurm_refuses_a_time_limit_in_which_nothing_is_finished(project: Project) -> None:
+    """It would be signalled at once, and requeued for ever."""
+    installed(project)
+
+    def in_seconds(seconds: int) -> str:
+        return (datetime.now() + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+
+    refused(job(project, "smoke", ENDS=in_seconds(230)), "the time limit leaves no time to work", "--time=")
+    assert job(project, "smoke", ENDS=in_seconds(300)).returncode == 0
 
 
 def test_slurm_outside_of_slurm(project: Project) -> None:
