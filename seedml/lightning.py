@@ -89,6 +89,17 @@ class ShareNothing(DDPStrategy):
     They cannot wait for each other, so one that dies, is late or is done first holds up nobody.
     """
 
+    def validate_processes(self) -> None:
+        """Compare devices and nodes with the processes that another launcher started; Lightning would at its launch.
+
+        Raises:
+            ValueError: they are not as many.
+
+        """
+        environment = self.cluster_environment
+        if environment is not None and environment.creates_processes_externally:
+            environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+
     def setup_distributed(self) -> None:
         """Know the rank; open no connection."""
         self.set_world_ranks()

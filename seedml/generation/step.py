@@ -152,11 +152,15 @@ def make_trainer(config: StudyConfig) -> pl.Trainer:
 
     try:
         trainer = _trainer(config, config.trainer.strategy)
-        return trainer if trainer.world_size == 1 else _trainer(config, ShareNothing())
+        if trainer.world_size == 1:
+            return trainer
+        trainer = _trainer(config, strategy := ShareNothing())
+        strategy.validate_processes()
+        return trainer
     except (MisconfigurationException, ValueError) as error:
         given = {key: getattr(config.trainer, key) for key in ("accelerator", "devices", "num_nodes", "strategy")}
         raise UserError(
-            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0]}",
+            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0].rstrip(".")}",
             given=", ".join(f"trainer.{key}={value}" for key, value in given.items()),
             remedy="match trainer.devices and trainer.num_nodes to the machine and to the processes that were started",
         ) from error

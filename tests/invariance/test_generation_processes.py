@@ -322,3 +322,12 @@ def test_a_rank_whose_launcher_dies_stops_by_itself(command: Any, tmp_path: Path
     process.wait()
     wait_for(lambda: not processes_of(process.pid), "end of the orphan")
     assert markers(config) < 72, "it did not go on to the end"
+
+
+@pytest.mark.slow
+def test_devices_that_do_not_match_the_launched_processes_are_one_line(command: Any) -> None:
+    process = command("trainer.devices=3", launcher=TORCHRUN)
+    assert process.wait(120) != 0
+    errors = [line for line in process.stderr.read().splitlines() if line.startswith("seedml: error:")]
+    assert errors
+    assert all("trainer.devices=3" in line for line in errors)
