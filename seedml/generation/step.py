@@ -160,7 +160,7 @@ def make_trainer(config: StudyConfig) -> pl.Trainer:
     except (MisconfigurationException, ValueError) as error:
         given = {key: getattr(config.trainer, key) for key in ("accelerator", "devices", "num_nodes", "strategy")}
         raise UserError(
-            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0].rstrip(".")}",
+            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0].rstrip('.')}",
             given=", ".join(f"trainer.{key}={value}" for key, value in given.items()),
             remedy="match trainer.devices and trainer.num_nodes to the machine and to the processes that were started",
         ) from error
