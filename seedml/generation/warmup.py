@@ -307,7 +307,7 @@ def _file(study: _Study, made: GeneratedBatch, row: int) -> _File | None:
     if made.reason(row):
         return None
     image_format = study.config.shards.format
-    pixels = made.images[row].permute(1, 2, 0).contiguous().numpy()
+    pixels = made.pixels(row)
     started = time.perf_counter()
     encoded = encode_image(pixels, image_format)
     seconds = time.perf_counter() - started

@@ -134,7 +134,7 @@ class ShardQueue:
         reason = batch.wait().reason(row)
         if reason:
             return None, reason
-        return encode_image(batch.images[row].permute(1, 2, 0).contiguous().numpy(), self._dataset.image_format), ""
+        return encode_image(batch.pixels(row), self._dataset.image_format), ""
 
     def _write(
         self, batch: GeneratedBatch, encoded: Sequence[Future[tuple[bytes | None, str]]]
