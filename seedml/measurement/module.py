@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seedml.attributes import Attribute, AttributeBatch, measure_attributes
 from seedml.shards.reader import SampleBatch
@@ -55,6 +55,7 @@ class MeasurementModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.attributes, self.parser = network, dict(attributes), parser
+        self._networks = nn.ModuleList(a.network for a in attributes.values() if a.network is not None)
 
     def setup(self, stage: str) -> None:
         """Move the network where Lightning has moved us; modules of ours it moves by itself."""
