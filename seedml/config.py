@@ -226,6 +226,8 @@ class MeasureConfig:
         default_factory=lambda: ["grayscale", "border", "sky", "location", "size", "agreement", "lettering"]
     )
     """The readable numbers, one file each in ``seedml/attributes/``."""
+    networks: dict[str, str] = field(default_factory=dict)
+    """Attribute -> hub id or folder of a network that measures it in place of the rule that needs no download."""
     batch_size: int = 64
     """Images in one forward pass."""
 

@@ -136,7 +136,7 @@ def _one_set(x: Tensor, reference: KernelReference, rows: int, biased: bool) -> 
     if n < 3:
         raise ValueError(f"a deletion must leave two images or more, given: {n} images")
     own, diagonal = _means_within(x, reference.kernel, rows)
-    across = torch.cat([reference.kernel.of(part, reference.features).mean(-1) for part in x.split(rows)])
+    across = torch.cat([reference.kernel.of(part, reference.features).mean(-1) for part in torch.split(x, rows)])
     distance = own.mean() + reference.within - 2 * across.mean()
     deletions = 2 * (n - 1) / (n - 2) * (own - own.mean()) - 2 * (across - across.mean())
     if biased:
