@@ -93,9 +93,7 @@ def load_attributes(names: Sequence[str], networks: Mapping[str, str] | None = N
     for name in chosen:
         if name not in able:
             raise unknown_name("attribute (measure.networks) among those measured that take a network", name, able)
-    return {
-        name: file.with_network(chosen[name]) if name in chosen else file.ATTRIBUTE for name, file in files.items()
-    }
+    return {name: file.with_network(chosen[name]) if name in chosen else file.ATTRIBUTE for name, file in files.items()}
 
 
 def share_columns(attributes: Mapping[str, Attribute]) -> frozenset[str]:
