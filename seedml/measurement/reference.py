@@ -1,14 +1,15 @@
 """The images that a seed's images are compared with, as features of the same network.
 
 By default scenes rendered from the study's own captions: what the bundled model would draw if it were perfect and its
-noise had no say. For prompts outside that world a path has to be given: features, or a folder of images.
+noise had no say. For prompts outside that world a path has to be given: a folder of images, or a file of features or
+of their mean and covariance (``reference_files``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from seedml.captions import Caption, parse_caption
 from seedml.errors import UserError
 from seedml.files import sha256_of
+from seedml.measurement.reference_files import ReferenceFeatures as ReferenceFeatures
+from seedml.measurement.reference_files import ReferenceStatistics as ReferenceStatistics
+from seedml.measurement.reference_files import checked_arrays, read_reference_file
 from seedml.progress import progress_bar
 from seedml.prompts import Prompt
 
@@ -27,32 +31,27 @@ if TYPE_CHECKING:
 SCENES_SEED = 1_706_08500
 """The reference's own stream of scenes: none of those the bundled model was trained on."""
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_REMEDY = "prompts.set=scenes, or reference.path=<features in .npz or .safetensors, or a folder of images>"
+_REMEDY = (
+    "prompts.set=scenes, or reference.path=<a folder of images, or features or mu and sigma in .npz or .safetensors>"
+)
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
 """``N × 3 × H × W`` uint8 -> ``N × D`` float32."""
 
 
-class ReferenceFeatures(NamedTuple):
-    """Feature vectors of reference images.
-
-    Attributes:
-        features: M × D float32.
-        prompt_ids: M int64, the prompt an image belongs to; −1 where it belongs to none.
-        source: where they come from, in words.
-
-    """
-
-    features: NDArray[np.float32]
-    prompt_ids: NDArray[np.int64]
-    source: str
-
-
-def check_reference(config: ReferenceConfig, prompts: Sequence[Prompt]) -> dict[str, object]:
+def check_reference(
+    config: ReferenceConfig, prompts: Sequence[Prompt], network: FeatureNetwork | None = None
+) -> dict[str, object]:
     """Fail before the hours if there can be no reference; else what determines it, for the step's settings.
 
+    Args:
+        config: which.
+        prompts: the study's.
+        network: whose features a file must hold; ``None`` looks at the file's format alone.
+
     Raises:
-        UserError: prompts that are no captions of the bundled world and no path; a path that does not exist.
+        UserError: prompts that are no captions of the bundled world and no path; a path that does not exist; a file of
+            no known format or of another network.
 
     """
     if config.path is None:
@@ -61,13 +60,16 @@ def check_reference(config: ReferenceConfig, prompts: Sequence[Prompt]) -> dict[
     path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise UserError("reference.path does not exist", given=str(path), remedy=_REMEDY)
-    return {"path": str(path), "sha256": sha256_of(path) if path.is_file() else ""}
+    if path.is_dir():
+        return {"path": str(path), "sha256": ""}
+    checked_arrays(path, network)
+    return {"path": str(path), "sha256": sha256_of(path)}
 
 
 def make_reference(
     config: ReferenceConfig, prompts: Sequence[Prompt], network: FeatureNetwork, embed: Embed, device: torch.device,
     batch_size: int,
-) -> ReferenceFeatures:  # fmt: skip
+) -> ReferenceStatistics:  # fmt: skip
     """The reference of a study.
 
     Args:
@@ -83,7 +85,7 @@ def make_reference(
     if given is None:
         return _of_scenes(prompts, config.images_per_prompt, embed, device, batch_size)
     path = Path(given).expanduser()
-    return _of_folder(path, embed, device, batch_size) if path.is_dir() else _of_file(path, network)
+    return _of_folder(path, embed, device, batch_size) if path.is_dir() else read_reference_file(path, network)
 
 
 def _captions(prompts: Sequence[Prompt]) -> list[Caption]:
@@ -139,40 +141,3 @@ def _of_folder(folder: Path, embed: Embed, device: torch.device, batch_size: int
             bar.advance()
         features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
     return ReferenceFeatures(np.concatenate(features), np.full(len(paths), -1), f"images in {folder}")
-
-
-def _of_file(path: Path, network: FeatureNetwork) -> ReferenceFeatures:
-    """``features`` M × D in ``.npz`` or ``.safetensors``, of images that belong to none of the study's prompts."""
-    arrays, notes = _read_arrays(path)
-    if "features" not in arrays:
-        raise UserError(
-            f"{path} holds no array `features`", given=", ".join(sorted(arrays)), legal="features: images × dimensions",
-            remedy="write the feature vectors of the reference images under that name",
-        )  # fmt: skip
-    features = np.asarray(arrays["features"], np.float32)
-    told = {key: notes[key] for key in ("network", "resize") if key in notes}
-    ours = {"network": network.name, "resize": network.resize}
-    if features.ndim != 2 or features.shape[1] != network.dimension or any(ours[key] != told[key] for key in told):
-        raise UserError(
-            f"{path} holds features of another network", given=f"{told or 'no name'}, shape {features.shape}",
-            legal=f"{ours}, {network.dimension} dimensions", remedy="embed the reference with the study's network",
-        )  # fmt: skip
-    if len(features) < 2 or not np.isfinite(features).all():
-        raise UserError(
-            f"{path} holds too few or non-finite features", given=len(features), legal="two or more, finite"
-        )
-    return ReferenceFeatures(features, np.full(len(features), -1), f"features in {path.name}")
-
-
-def _read_arrays(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
-    """Arrays by name, and what the file says of them."""
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return arrays, {key: str(arrays[key]) for key in ("network", "resize") if key in arrays}
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, framework="numpy") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, dict(stream.metadata() or {})  # noqa: SIM118
-    raise UserError("reference.path is of no known kind", given=str(path), legal=".npz, .safetensors or a folder")
