@@ -3,7 +3,10 @@
     d² = |μs − μr|² + tr Σs + tr Σr − 2 tr (Σr^½ Σs Σr^½)^½          (Heusel et al. 2017, arXiv 1706.08500, eq. 6)
 
 in the exact symmetric form: ``Σr^½`` is taken once for a reference, and the trace is the sum of the roots of the
-eigenvalues of a symmetric matrix, where ``sqrtm(Σs Σr)`` would root an unsymmetric one. Knows nothing of images.
+eigenvalues of a symmetric matrix, where ``sqrtm(Σs Σr)`` would root an unsymmetric one. Any ``U`` with ``Uᵀ U = Σr``
+gives the same eigenvalues. A triangular one is a third of the work, and as it orders directions by their variance,
+small eigenvalues come out with errors as small: for spectra over many orders of magnitude it is more exact than the
+symmetric root, too. Knows nothing of images.
 
 Bias: estimated from n vectors the distance is too large on average, by about c/n with a constant that depends on both
 Gaussians. Compare distances only at equal n, with equal features, resize rule and reference.
@@ -12,9 +15,12 @@ Gaussians. Compare distances only at equal n, with equal features, resize rule a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from seedml.per_seed.eigenvalues import congruence, symmetric_eigenvalues
 
 _ROUNDING = 16.0
 """Rounding errors of a d × d product are below this many d·ε of its factors' norms; beyond that we raise."""
@@ -51,6 +57,12 @@ class Reference:
         centred = features - mean
         return cls.of_gaussian(mean, centred.mT @ centred / (len(features) - 1), len(features))
 
+    @cached_property
+    def factor(self) -> Tensor:
+        """Upper triangular ``U`` (``d × d`` float64) with ``Uᵀ U`` the covariance, of whatever rank."""
+        triangle: Tensor = torch.linalg.qr(self.root, mode="r").R
+        return triangle
+
     def to(self, device: torch.device | str) -> Reference:
         """The same on another device."""
         return Reference(self.mean.to(device), self.root.to(device), self.trace, self.n)
@@ -73,6 +85,7 @@ def _nonnegative(eigenvalues: Tensor, scale: Tensor) -> Tensor:
     """Set eigenvalues that are rounding noise to zero, refuse truly negative ones.
 
     Noise of ε·λ is a root of √ε·√λ, so a rank-deficient matrix would gain a little from each of its null directions.
+    How large noise is in this matrix, its most negative eigenvalue shows: none smaller than twice that is told from 0.
 
     Args:
         eigenvalues: ``… × d``, ascending.
@@ -86,7 +99,7 @@ def _nonnegative(eigenvalues: Tensor, scale: Tensor) -> Tensor:
             f"eigenvalue {float(eigenvalues.min()):.3g} of a matrix that must be positive semidefinite "
             f"(rounding explains {float(rounding.max()):.3g}); are there NaN or infinite features?"
         )
-    noise = d**0.5 * epsilon * eigenvalues[..., -1:].clamp(min=0)
+    noise = -2 * eigenvalues[..., :1].clamp(max=0)
     return torch.where(eigenvalues > noise, eigenvalues, 0.0)
 
 
@@ -97,11 +110,11 @@ def frechet_distances(means: Tensor, covariances: Tensor, reference: Reference) 
         ArithmeticError: a matrix is no covariance.
 
     """
-    product = reference.root @ covariances @ reference.root
+    product = congruence(reference.factor, covariances)
     # sums about the reference's mean carry the squared offset, whose last digits the covariance inherits
     offsets = (means - reference.mean).square().sum(-1)
     norms = reference.root.square().sum() * (torch.linalg.matrix_norm(covariances) + offsets)
-    overlap = _nonnegative(torch.linalg.eigvalsh(product), norms).sqrt().sum(-1)
+    overlap = _nonnegative(symmetric_eigenvalues(product), norms).sqrt().sum(-1)
     traces = covariances.diagonal(dim1=-2, dim2=-1).sum(-1)
     return _distance(means, traces, overlap, reference)
 
@@ -111,6 +124,11 @@ def frechet_distances_of_samples(features: Tensor, reference: Reference) -> Tens
 
     With fewer vectors than dimensions the covariance is never formed: the non-zero eigenvalues of ``Σr^½ Σs Σr^½``
     are those of the ``n × n`` matrix ``A Σr Aᵀ`` where ``A`` is the centred features over √(n − 1).
+
+    Raises:
+        ValueError: n < 2.
+        ArithmeticError: features are infinite or not a number.
+
     """
     features = features.double()
     n, d = features.shape[-2:]
@@ -124,7 +142,8 @@ def frechet_distances_of_samples(features: Tensor, reference: Reference) -> Tens
     product = rooted @ rooted.mT
     traces = centred.square().sum((-1, -2))
     norms = reference.root.square().sum() * traces
-    overlap = _nonnegative(torch.linalg.eigvalsh(product), norms).sqrt().sum(-1)
+    eigenvalues = _nonnegative(symmetric_eigenvalues(product), norms)
+    overlap = eigenvalues[..., 1:].sqrt().sum(-1)  # the smallest is 0: centred rows add up to nothing
     return _distance(means, traces, overlap, reference)
 
 
