@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from seedml.per_seed.additive import Additive, adjusted_means
 from seedml.per_seed.balance import Floats, Ints
 
 
@@ -95,39 +96,53 @@ def resampling_weights(n: int, count: int, generator: np.random.Generator) -> Fl
     return generator.multinomial(n, np.full(n, 1 / n), size=count) / n
 
 
-def bootstrap_means(table: Floats, weights: Floats, confidence: float = 0.95) -> Interval:
+def bootstrap_means(table: Floats, weights: Floats, confidence: float = 0.95, fit: Additive | None = None) -> Interval:
     """Means over prompts of ``S × P`` with bootstrap limits: ``S``.
 
     Percentile limits at levels that make them Student-like in small samples ("expanded percentile", Hesterberg 2015,
     The American Statistician 69): plain ones are too narrow by √((n−1)/n) and by a normal quantile.
 
     Args:
-        table: complete values, no NaN.
+        table: NaN only with a ``fit``.
         weights: ``B × P`` of :func:`resampling_weights`: the same for all seeds, so that seeds stay paired.
         confidence: of the limits.
+        fit: of the table; with it, means are those of
+            :func:`~seedml.per_seed.additive.adjusted_means`, so that seeds may lack different prompts. A drawn prompt
+            brings its effect and what each seed that has it adds to that; the effects count as known.
 
     """
-    n = table.shape[1]
-    means = table.mean(axis=1)
-    if n < 2:
-        return Interval(means, np.full_like(means, np.nan), np.full_like(means, np.nan))
-    resampled = weights @ table.T
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 - confidence / 2, n - 1))
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    known = ~np.isnan(table)
+    assert fit is not None or known.all(), "missing cells need the fit of the table"
+    means = table.mean(axis=1) if fit is None else adjusted_means(table, fit)
+    effects = np.zeros(table.shape[1]) if fit is None else fit.prompts
+    with np.errstate(divide="ignore", invalid="ignore"):  # a seed of few cells may be drawn without any
+        drawn = (weights @ np.where(known, table - effects, 0.0).T) / (weights @ known.T.astype(np.float64))
+    resampled = drawn + (weights @ effects)[:, None]
+    low, high = np.full_like(means, np.nan), np.full_like(means, np.nan)
+    counts = known.sum(axis=1)
+    for n in np.unique(counts[counts > 1]):
+        tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 - confidence / 2, n - 1))
+        low[counts == n], high[counts == n] = np.quantile(resampled[:, counts == n], [tail, 1 - tail], axis=0)
     return Interval(means, low, high)
 
 
 def wilson_shares(table: Floats, confidence: float = 0.95) -> Interval:
-    """Shares of 0/1 values ``S × P`` over prompts with Wilson score limits: ``S``.
+    """Shares of 0/1 values ``S × P`` over prompts with Wilson score limits: ``S``."""
+    return wilson_limits(table.mean(axis=1), np.full(len(table), table.shape[1]), confidence)
+
+
+def wilson_limits(share: Floats, n: Ints, confidence: float = 0.95) -> Interval:
+    """Shares ``S`` of ``n`` ``S`` images with Wilson score limits; NaN where n is 0.
 
     Where the bootstrap fails: a seed without a single grayscale image still has an upper limit above 0
-    (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
+    (Wilson 1927, J. Am. Stat. Assoc. 22, 209). Prompts may differ as much as they like: a prompt taken at random
+    shows the attribute with the mean chance, and images of different prompts are independent. For the prompts at hand,
+    taken as fixed, limits are too wide.
     """
-    n = table.shape[1]
-    share = table.mean(axis=1)
     z2 = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+        reach = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
     # the limits touch the share at 0 and 1 exactly; rounding must not put them inside
     low, high = np.minimum(centre - reach, share), np.maximum(centre + reach, share)
     return Interval(share, np.clip(low, 0, 1), np.clip(high, 0, 1))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import torch
 from scipy import stats
@@ -11,6 +13,7 @@ from seedml.per_seed.permutation import (
     label_permutations,
     mean_null,
     permutation_p,
+    shuffled_deviations,
     spread,
 )
 
@@ -92,3 +95,68 @@ def test_equal_seeds_are_no_effect() -> None:
     null = mean_null(table, _permutations(5, 8, 20))
     assert permutation_p(spread(table.mean(1)), spread(null))[0] == 1.0
     assert (deviation_p(table.mean(1)[:, 0], null[:, :, 0]) == 1.0).all()
+
+
+def test_deviations_without_missing_cells_are_means_less_the_mean_and_their_error_is_that_of_all_shuffles() -> None:
+    table = np.random.default_rng(5).gamma(1, size=(3, 3))
+    found = shuffled_deviations(table, 4000, np.random.default_rng(6))
+    np.testing.assert_allclose(found.value, table.mean(1) - table.mean(), atol=1e-12)
+    orders = list(permutations(range(3)))
+    every = np.array([
+        [table[order[s], p] for order, p in zip(chosen, range(3), strict=True)]
+        for chosen in product(orders, repeat=3) for s in (0,)
+    ])  # fmt: skip
+    np.testing.assert_allclose(found.error, (every.mean(1) - table.mean()).std(), rtol=1e-10)
+    # a shuffled seed's mean is one of those of all permutations, each as often
+    expected = np.unique((every.mean(1) - table.mean()).round(9))
+    values, counts = np.unique(found.null.round(9), return_counts=True)
+    np.testing.assert_allclose(values, expected, atol=1e-8)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    np.testing.assert_allclose(found.null.sum(axis=1), 0, atol=1e-9)
+
+
+def test_rotations_give_the_p_values_of_full_permutations() -> None:
+    table = np.random.default_rng(7).gamma(0.5, size=(8, 30)) + 0.15 * np.arange(8)[:, None]
+    null = mean_null(table[:, :, None], _permutations(8, 30, 4000))[:, :, 0]
+    found = shuffled_deviations(table, 4000, np.random.default_rng(8))
+    np.testing.assert_allclose(found.p_values(), deviation_p(table.mean(1), null), atol=0.01)
+    full = permutation_p(spread(table.mean(1)[:, None])[0], spread(null[:, :, None])[:, 0])
+    np.testing.assert_allclose(found.spread_p(), full, atol=0.03)
+
+
+def test_with_missing_cells_only_values_that_are_there_are_shuffled_and_p_values_are_uniform() -> None:
+    spreads, seeds = [], []
+    for study in range(200):
+        generator = np.random.default_rng([9, study])
+        table = 5 * generator.normal(size=(1, 150)) + generator.gamma(0.5, size=(6, 150))
+        table[generator.random(table.shape) < np.array([0.6, 0.1, 0.1, 0, 0, 0.3])[:, None]] = np.nan
+        table = table[:, (~np.isnan(table)).any(axis=0)]
+        found = shuffled_deviations(table, 60, generator)
+        spreads.append(found.spread_p())
+        seeds.append(found.p_values()[study % 6])
+        np.testing.assert_allclose(found.null.std(axis=0), found.error, rtol=0.5)
+    assert stats.kstest(spreads, "uniform").pvalue > 0.01
+    assert stats.kstest(seeds, "uniform").pvalue > 0.01
+
+
+def test_shuffles_are_independent_between_prompts_and_draws() -> None:
+    table = np.zeros((4, 1000))
+    table[1] = 1.0
+    found = shuffled_deviations(table, 300, np.random.default_rng(10))
+    # the images of the odd seed are dealt out evenly: binomial counts, each seed in each draw anew
+    np.testing.assert_allclose((found.null + 0.25).mean(), 0.25, atol=1e-9)
+    np.testing.assert_allclose(found.null.std(), np.sqrt(0.25 * 0.75 / 1000), rtol=0.1)
+    assert abs(np.corrcoef(found.null[:-1, 0], found.null[1:, 0])[0, 1]) < 0.25
+
+
+def test_a_seed_without_any_value_has_no_p_value_and_does_not_disturb() -> None:
+    table = np.random.default_rng(11).normal(size=(5, 40))
+    table[2] = np.nan
+    found = shuffled_deviations(table, 100, np.random.default_rng(0))
+    p = found.p_values()
+    assert np.isnan(p[2])
+    assert np.isfinite(np.delete(p, 2)).all()
+    assert np.isfinite(found.spread_p())
+    constant = shuffled_deviations(np.full((4, 9), 0.3), 20, np.random.default_rng(0))
+    assert (constant.p_values() == 1).all()
+    assert constant.spread_p() == 1
