@@ -267,8 +267,11 @@ class StatisticsConfig:
     """Coverage of the intervals, between 0 and 1."""
     seed: int = 0
     """Seed of the resampling."""
+    resampling: str = "auto"
+    """Every fold's distance by itself (exact) or from one decomposition a seed (linear); auto: exact up to d = 256."""
 
     def __post_init__(self) -> None:
+        _need_one_of("statistics.resampling", self.resampling, ("auto", "exact", "linear"))
         _need_whole("statistics.blocks", self.blocks, 2)
         _need_whole("statistics.permutations", self.permutations, 1)
         _need_whole("statistics.bootstrap", self.bootstrap, 1)

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from seedml.attributes import load_attributes, share_columns
-from seedml.callbacks import AttributeStatistics, PassThrough, PerSeedFid, row_loader
+from seedml.callbacks import AttributeStatistics, PerSeedFid, reference_for, run_over_rows
+from seedml.callbacks.per_seed_fid import fid_frame, fid_headline, half_splits
 from seedml.config import resolved
-from seedml.files import atomic_path, finish_step, step_is_done
-from seedml.lightning import predicting_trainer, quiet_lightning, threads
+from seedml.files import atomic_path, fingerprint, finish_step, step_is_done
+from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
-from seedml.per_seed.balance import Cube, balanced_cube
+from seedml.per_seed.balance import Cube, balanced_cube, prompt_blocks
+from seedml.per_seed.first_order import EXACT, first_order, resampling_for
 from seedml.per_seed.frechet import Reference
-from seedml.per_seed.permutation import frechet_null, label_permutations, permutation_p, spread
+from seedml.per_seed.influence import block_sums, first_order_halves
+from seedml.per_seed.permutation import frechet_null, label_permutations, mean_null, permutation_p, spread
+from seedml.per_seed.reliability import SplitHalf, split_half
 from seedml.progress import track
 from seedml.provenance import made_from, record_inputs
 from seedml.summary import figure, update_summary
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seedml.config import StudyConfig
-    from seedml.per_seed.balance import Floats
+    from seedml.per_seed.balance import Floats, Ints
     from seedml.tracking import Tracker
 
 STEP = "summarize"
@@ -58,8 +65,9 @@ def summarize(config: StudyConfig, tracker: Tracker) -> None:
     if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
         return
     started = time.monotonic()
+    folder = config.run_dir / ".summarize" / fingerprint({"settings": settings, "inputs": inputs})[:16]
     with threads(config.trainer.threads):
-        frame, headline = seed_statistics(config, measured, tracker)
+        frame, headline = seed_statistics(config, measured, tracker, folder)
     with atomic_path(config.run_dir / SEEDS) as temporary:
         frame.to_parquet(temporary, index=False)
     tracker.table("seeds", frame)
@@ -67,28 +75,114 @@ def summarize(config: StudyConfig, tracker: Tracker) -> None:
     tracker.summary({name: value for name, value in headline.items() if name not in ("versions", "device")})
     record_inputs(config.run_dir, STEP, inputs)
     finish_step(config.run_dir, STEP, settings)
+    shutil.rmtree(folder.parent)
 
 
 def seed_statistics(
-    config: StudyConfig, measured: Measurements, tracker: Tracker
+    config: StudyConfig, measured: Measurements, tracker: Tracker, folder: Path | None = None
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """``seeds.parquet`` as a table, and the headline numbers."""
+    """``seeds.parquet`` as a table, and the headline numbers.
+
+    Args:
+        config: the study.
+        measured: its measurements.
+        tracker: is told the headline numbers.
+        folder: where results of finished seeds are kept until all are; ``None`` keeps nothing.
+
+    """
     cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list)
     if cube.dropped:
         print(
             f"summarize: {len(cube.dropped)} prompts lack the image of a seed and are left out for all", file=sys.stderr
         )
-    reference = Reference.of_samples(torch.from_numpy(measured.reference_of(cube.prompt_ids)))
-    fid = PerSeedFid(cube.seeds, cube.prompt_ids, reference, config.statistics, tracker)
+    reference = reference_for(measured, cube.prompt_ids)
+    resampling = resampling_for(config.statistics.resampling, cube)
     shares = share_columns(load_attributes(config.measure.attributes))
     attributes = AttributeStatistics(cube.seeds, cube.prompt_ids, measured.columns, shares, config.statistics, tracker)
-    trainer = predicting_trainer(config.trainer, [fid, attributes], alone=True)
-    with quiet_lightning():
-        trainer.predict(PassThrough(), row_loader(measured), return_predictions=False)
-    frame = fid.frame().merge(attributes.frame(), on="seed", validate="one_to_one")
-    headline = _sizes(cube, measured) | _fid_headline(frame, fid)
-    headline |= _spread_test(config, cube, reference, frame["fid"].to_numpy()) | _attribute_headline(attributes)
+    study = _Study(config, measured, cube, reference, tracker, folder)
+    fid = _exact_fid(study, attributes) if resampling == EXACT else _linear_fid(study, attributes)
+    frame = fid.frame.merge(attributes.frame(), on="seed", validate="one_to_one")
+    headline = _sizes(cube, measured) | _fid_headline(frame, fid.halves) | fid.spread | _attribute_headline(attributes)
+    headline |= {"fid_resampling": resampling}
     return frame, headline | {"versions": _versions(), "device": device_name()}
+
+
+class _Study(NamedTuple):
+    """What the statistics are taken of."""
+
+    config: StudyConfig
+    measured: Measurements
+    cube: Cube
+    reference: Reference
+    tracker: Tracker
+    folder: Path | None
+
+
+class _Fid(NamedTuple):
+    """What the distances say."""
+
+    frame: pd.DataFrame
+    halves: SplitHalf | None
+    spread: dict[str, object]
+
+
+def _exact_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
+    """Every fold and every shuffled seed has a decomposition of its own."""
+    config, cube = study.config, study.cube
+    fid = PerSeedFid(cube.seeds, cube.prompt_ids, study.reference, config.statistics, study.tracker, study.folder)
+    run_over_rows(config.trainer, study.measured, [fid, attributes])
+    frame = fid.frame()
+    null = frechet_null(torch.from_numpy(cube.values), study.reference, _shuffles(config, cube))
+    observed = float(spread(frame["fid"].to_numpy()[:, None])[0])
+    return _Fid(frame, fid.halves, _spread_figures(config, observed, observed, null, len(cube.prompt_ids)))
+
+
+def _linear_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
+    """One decomposition a seed; folds, halves and shuffled seeds are sums over tables seeds × prompts."""
+    config, cube = study.config, study.cube
+    run_over_rows(config.trainer, study.measured, [attributes], features=False)
+    fid = first_order(cube, study.reference.to(statistics_device(config)), study.folder)
+    folds, halves, statistics = fid.folds, None, config.statistics
+    blocks = prompt_blocks(len(cube.prompt_ids), statistics.blocks)
+    splits = half_splits(len(cube.seeds), int(blocks.max()) + 1, statistics.seed)
+    if splits is not None:
+        sides = first_order_halves(folds.full, *block_sums(fid.deletions, blocks), splits)
+        halves = split_half(*sides, statistics.confidence)
+    study.tracker.summary(fid_headline(cube.seeds, folds, halves))
+    null = mean_null(fid.pooled[:, :, None], _shuffles(config, cube))[:, :, 0]
+    observed, compared = (float(spread(values[:, None])[0]) for values in (folds.full, fid.pooled.mean(axis=1)))
+    figures = _spread_figures(config, observed, compared, null, folds.n)
+    return _Fid(fid_frame(cube.seeds, folds, statistics.confidence), halves, figures)
+
+
+def _shuffles(config: StudyConfig, cube: Cube) -> Iterator[Ints]:
+    """Permutations of seed labels within prompts, under a bar."""
+    count, generator = config.statistics.permutations, np.random.default_rng([config.statistics.seed, 3])
+    shuffles = label_permutations(len(cube.seeds), len(cube.prompt_ids), count, generator)
+    return track(shuffles, "permutations", total=count)
+
+
+def _spread_figures(
+    config: StudyConfig, observed: float, compared: float, null: Floats, prompts: int
+) -> dict[str, object]:
+    """Does the gap between best and worst seed exceed that of shuffled seeds?
+
+    Args:
+        config: the study.
+        observed: the gap between the distances.
+        compared: the same to first order where the null is to first order: what the test is of.
+        null: ``B × S``, distances of shuffled seeds up to what they share.
+        prompts: behind each distance.
+
+    """
+    chance = spread(null[:, :, None])[:, 0]
+    low, high = np.quantile(chance, [0.5 - config.statistics.confidence / 2, 0.5 + config.statistics.confidence / 2])
+    figures: dict[str, object] = {
+        "fid_spread": _figure(observed, n=prompts),
+        "fid_spread_null_p": float(permutation_p(compared, chance)),
+        "fid_spread_by_chance": _figure(float(chance.mean()), float(low), float(high), len(chance)),
+    }
+    return figures | ({} if compared == observed else {"fid_spread_first_order": _figure(compared, n=prompts)})
 
 
 def _sizes(cube: Cube, measured: Measurements) -> dict[str, object]:
@@ -99,34 +193,18 @@ def _sizes(cube: Cube, measured: Measurements) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _fid_headline(frame: pd.DataFrame, fid: PerSeedFid) -> dict[str, object]:
+def _fid_headline(frame: pd.DataFrame, halves: SplitHalf | None) -> dict[str, object]:
     best, worst = (frame.iloc[int(at)] for at in (frame["fid"].argmin(), frame["fid"].argmax()))
     headline: dict[str, object] = {
         f"fid_{name}": _figure(row["fid"], row["fid_low"], row["fid_high"], int(row["n"]))
         for name, row in (("best", best), ("worst", worst))
     }
     headline |= {"fid_best_seed": int(best["seed"]), "fid_worst_seed": int(worst["seed"])}
-    if fid.halves is not None:
-        value, low, high, reliability = fid.halves
+    if halves is not None:
+        value, low, high, reliability = halves
         headline["split_half_rank_correlation"] = _figure(value, low, high, len(frame))
         headline["fid_rank_reliability"] = _number(reliability)
     return headline
-
-
-def _spread_test(config: StudyConfig, cube: Cube, reference: Reference, distances: Floats) -> dict[str, object]:
-    """Does the gap between best and worst seed exceed that of shuffled seeds?"""
-    count = config.statistics.permutations
-    generator = np.random.default_rng([config.statistics.seed, 3])
-    shuffles = label_permutations(len(cube.seeds), len(cube.prompt_ids), count, generator)
-    null = frechet_null(torch.from_numpy(cube.values), reference, track(shuffles, "permutations", total=count))
-    observed = float(spread(distances[:, None])[0])
-    chance = spread(null[:, :, None])[:, 0]
-    low, high = np.quantile(chance, [0.5 - config.statistics.confidence / 2, 0.5 + config.statistics.confidence / 2])
-    return {
-        "fid_spread": _figure(observed, n=len(cube.prompt_ids)),
-        "fid_spread_null_p": float(permutation_p(observed, chance)),
-        "fid_spread_by_chance": _figure(float(chance.mean()), float(low), float(high), count),
-    }
 
 
 def _attribute_headline(attributes: AttributeStatistics) -> dict[str, object]:
@@ -152,6 +230,11 @@ def _number(value: float) -> float | None:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+
+
+def statistics_device(config: StudyConfig) -> str:
+    """Where large decompositions are made: an accelerator in float64, where there is one and it is not refused."""
+    return "cuda" if torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda") else "cpu"
 
 
 def device_name() -> str:

@@ -9,4 +9,5 @@ from __future__ import annotations
 from seedml.callbacks.attribute_statistics import AttributeStatistics as AttributeStatistics
 from seedml.callbacks.per_seed_fid import PerSeedFid as PerSeedFid
 from seedml.callbacks.rows import PassThrough as PassThrough
-from seedml.callbacks.rows import row_loader as row_loader
+from seedml.callbacks.rows import reference_for as reference_for
+from seedml.callbacks.rows import run_over_rows as run_over_rows

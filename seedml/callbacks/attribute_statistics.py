@@ -44,8 +44,8 @@ class AttributeStatistics(Callback):
         self._seeds, self._prompt_ids, self._columns = seeds, prompt_ids, columns
         self._share_columns, self._statistics, self._tracker = share_columns, statistics, tracker
         shape = (len(columns), len(seeds), len(prompt_ids))
-        self._values = torch.zeros(shape, dtype=torch.float64)
-        self._known = torch.zeros(shape[1:], dtype=torch.int64)
+        self._values = torch.zeros(shape, dtype=torch.float32)  # as measured
+        self._known = torch.zeros(shape[1:], dtype=torch.uint8)
         self.results: dict[str, ColumnStatistics] = {}
 
     def on_predict_batch_end(
@@ -57,18 +57,17 @@ class AttributeStatistics(Callback):
         rows = torch.from_numpy(np.searchsorted(self._seeds, outputs.seeds.cpu().numpy()[kept]))
         places = torch.from_numpy(np.searchsorted(self._prompt_ids, prompts[kept]))
         for index, name in enumerate(self._columns):
-            self._values[index, rows, places] = outputs.columns[name].cpu().double()[torch.from_numpy(kept)]
+            self._values[index, rows, places] = outputs.columns[name].cpu()[torch.from_numpy(kept)]
         self._known[rows, places] += 1
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Turn the table into statistics; tell the tracker."""
-        values, known = add_over_ranks(trainer, self._values), add_over_ranks(trainer, self._known)
+        known = add_over_ranks(trainer, self._known)
         assert bool((known <= 1).all()), "an image was counted twice"
-        table = torch.where(known == 1, values, torch.nan).numpy()
-        self.results = {
-            name: column_statistics(table[index], name in self._share_columns, self._statistics)
-            for index, name in enumerate(self._columns)
-        }
+        for index, name in enumerate(self._columns):
+            values = add_over_ranks(trainer, self._values[index])
+            table = torch.where(known == 1, values.double(), torch.nan).numpy()
+            self.results[name] = column_statistics(table, name in self._share_columns, self._statistics)
         if trainer.is_global_zero:
             shares = {f"seed_share/{name}": result.shares.value[0] for name, result in self.results.items()}
             spreads = {f"spread_null_p/{name}": result.spread_p for name, result in self.results.items()}

@@ -68,16 +68,19 @@ def write_part(folder: Path, tile: str, rows: Rows) -> None:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
 
 
-def read_part(folder: Path, tile: str) -> Rows:
-    """A tile's rows."""
-    from safetensors.numpy import load_file
+def read_part(folder: Path, tile: str, *, features: bool = True) -> Rows:
+    """A tile's rows; without ``features`` these are N × 0 and are not read."""
+    from safetensors import safe_open
 
-    arrays = load_file(part_path(folder, tile))
+    with safe_open(part_path(folder, tile), framework="numpy") as part:
+        names = [name for name in part.keys() if name != "features"]  # noqa: SIM118
+        arrays = {name: part.get_tensor(name) for name in names}
+        found = part.get_tensor("features") if features else np.empty((len(arrays["seed"]), 0), np.float32)
     columns = {name.removeprefix(_COLUMN): array for name, array in arrays.items() if name.startswith(_COLUMN)}
-    return Rows(arrays["seed"], arrays["prompt_id"], arrays["features"], columns)
+    return Rows(arrays["seed"], arrays["prompt_id"], found, columns)
 
 
-def empty_rows(dimension: int, columns: Sequence[str]) -> Rows:
-    """No rows, of the given shape."""
+def empty_rows(columns: Sequence[str]) -> Rows:
+    """No rows of these columns, and no features."""
     whole, real = np.empty(0, np.int64), np.empty(0, np.float32)
-    return Rows(whole, whole, np.empty((0, dimension), np.float32), dict.fromkeys(columns, real))
+    return Rows(whole, whole, np.empty((0, 0), np.float32), dict.fromkeys(columns, real))

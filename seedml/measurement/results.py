@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_bytes, sha256_of
 from seedml.measurement.parts import Rows
-from seedml.measurement.reference import ReferenceFeatures
+from seedml.measurement.reference_files import ReferenceStatistics, reference_of_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Measurements:
     Attributes:
         images: one row a cell, failed ones included, sorted by (seed, prompt_id): seed, prompt_id, split, status, then
             attribute columns.
-        features: N × D float32, one row an image.
+        features: N × D float32, one row an image, a seed's rows side by side; a memory map of the file.
         seeds: N int64, of the features' rows.
         prompt_ids: N int64, of the features' rows.
         reference: what to compare with.
@@ -45,7 +45,7 @@ class Measurements:
     features: NDArray[np.float32]
     seeds: NDArray[np.int64]
     prompt_ids: NDArray[np.int64]
-    reference: ReferenceFeatures
+    reference: ReferenceStatistics
     notes: dict[str, str]
 
     @property
@@ -64,31 +64,102 @@ class Measurements:
         return np.unique(self.images.loc[chosen, "prompt_id"].to_numpy(np.int64))
 
     def reference_of(self, prompt_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The reference's features for these prompts, M' × D; all where it knows no prompts."""
-        if (self.reference.prompt_ids < 0).any():
-            return self.reference.features
-        return self.reference.features[np.isin(self.reference.prompt_ids, prompt_ids)]
+        """The reference's features for these prompts, M' × D; all where it knows no prompts.
+
+        Raises:
+            UserError: the reference is a mean and a covariance alone.
+
+        """
+        return self.reference.features_of(prompt_ids)
 
 
 def write_images(run_dir: Path, rows: Rows, cells: pd.DataFrame) -> None:
     """``images.parquet``: ``cells`` (seed, prompt_id, split, status) with what was measured; NaN where it failed."""
-    import pandas as pd
-
-    measured = pd.DataFrame({"seed": rows.seeds, "prompt_id": rows.prompt_ids, **rows.columns})
-    table = cells.merge(measured, on=["seed", "prompt_id"], how="left", validate="one_to_one")
-    table = table.sort_values(["seed", "prompt_id"], ignore_index=True)
-    assert (table["status"] == "ok").sum() == len(rows.seeds), "a row for every image that did not fail"
+    table = cells.sort_values(["seed", "prompt_id"], ignore_index=True)
+    good = (table["status"] == "ok").to_numpy()
+    order = np.lexsort((rows.prompt_ids, rows.seeds))
+    for name, keys in (("seed", rows.seeds), ("prompt_id", rows.prompt_ids)):
+        same = np.array_equal(table[name].to_numpy()[good], keys[order])
+        assert same, "a row for every image that did not fail"
+    for name, values in rows.columns.items():
+        column = np.full(len(table), np.nan, values.dtype)
+        column[good] = values[order]
+        table[name] = column
     with atomic_path(run_dir / IMAGES) as temporary:
         table.to_parquet(temporary, index=False)
 
 
-def write_features(run_dir: Path, rows: Rows, reference: ReferenceFeatures, network: FeatureNetwork) -> None:
-    """``features.safetensors`` and ``reference.safetensors``."""
-    notes = {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
-    own: dict[str, NDArray[Any]] = {"features": rows.features, "seed": rows.seeds, "prompt_id": rows.prompt_ids}
-    others: dict[str, NDArray[Any]] = {"features": reference.features, "prompt_id": reference.prompt_ids}
-    atomic_write_bytes(run_dir / FEATURES, _safetensors(own, notes))
-    atomic_write_bytes(run_dir / REFERENCE, _safetensors(others, notes | {"source": reference.source}))
+def write_features(run_dir: Path, rows: Rows, reference: ReferenceStatistics, network: FeatureNetwork) -> None:
+    """``features.safetensors`` and ``reference.safetensors``, of rows that are in memory."""
+    write_streamed_features(run_dir, rows, [(rows.seeds, rows.prompt_ids, rows.features)], network)
+    write_reference(run_dir, reference, network)
+
+
+def write_reference(run_dir: Path, reference: ReferenceStatistics, network: FeatureNetwork) -> None:
+    """``reference.safetensors``."""
+    notes = _notes(network) | {"source": reference.source}
+    atomic_write_bytes(run_dir / REFERENCE, _safetensors(reference.arrays(), notes))
+
+
+def _notes(network: FeatureNetwork) -> dict[str, str]:
+    return {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
+
+
+FeatureRows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Seeds ``n``, prompt_ids ``n`` and features ``n × D`` of some images."""
+
+
+def write_streamed_features(run_dir: Path, keys: Rows, parts: Iterable[FeatureRows], network: FeatureNetwork) -> None:
+    """``features.safetensors`` with rows sorted by (seed, prompt_id), from parts in any order, one in memory at a time.
+
+    Args:
+        run_dir: the run's folder.
+        keys: the seeds and prompt_ids of all rows; its features are not looked at.
+        parts: their features.
+        network: what made them.
+
+    """
+    order = np.lexsort((keys.prompt_ids, keys.seeds))
+    seeds, prompt_ids = keys.seeds[order].astype("<i8"), keys.prompt_ids[order].astype("<i8")
+    with atomic_path(run_dir / FEATURES) as temporary, temporary.open("wb") as stream:
+        stream.write(_feature_header(len(order), network.dimension, _notes(network)))
+        for array in (prompt_ids, seeds):  # the library's order: wide types first, then by name
+            stream.write(array.data)
+        _write_rows(stream, seeds, prompt_ids, parts)
+
+
+def _feature_header(rows: int, dimension: int, notes: Mapping[str, str]) -> bytes:
+    """The header that the library would write, notes sorted."""
+    narrow, wide = 8 * rows, 4 * rows * dimension
+    header: dict[str, object] = {"__metadata__": dict(sorted(notes.items()))}
+    header["prompt_id"] = {"dtype": "I64", "shape": [rows], "data_offsets": [0, narrow]}
+    header["seed"] = {"dtype": "I64", "shape": [rows], "data_offsets": [narrow, 2 * narrow]}
+    span = [2 * narrow, 2 * narrow + wide]
+    header["features"] = {"dtype": "F32", "shape": [rows, dimension], "data_offsets": span}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_rows(
+    stream: BinaryIO, seeds: NDArray[np.int64], prompt_ids: NDArray[np.int64], parts: Iterable[FeatureRows]
+) -> None:
+    """Features to their places behind what is written already; ``seeds`` and ``prompt_ids`` are sorted."""
+    start, written = stream.tell(), 0
+    names, first = np.unique(seeds, return_index=True)
+    last = np.append(first[1:], len(seeds))
+    for own_seeds, own_prompts, features in parts:
+        rows = np.ascontiguousarray(features, "<f4")
+        for seed in np.unique(own_seeds):
+            at = int(np.searchsorted(names, seed))
+            own = np.flatnonzero(own_seeds == seed)
+            places = first[at] + np.searchsorted(prompt_ids[first[at] : last[at]], own_prompts[own])
+            assert np.array_equal(prompt_ids[places], own_prompts[own]), "a place for every image"
+            for run in np.split(np.arange(len(own)), np.flatnonzero(np.diff(places) != 1) + 1):
+                stream.seek(start + int(places[run[0]]) * rows.shape[1] * rows.itemsize)
+                stream.write(rows[own[run]].data)
+        written += len(rows)
+    assert written == len(seeds), "features of every image"
 
 
 def _safetensors(arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> bytes:
@@ -119,18 +190,30 @@ def load_measurements(run_dir: Path) -> Measurements:
             raise UserError(f"{run_dir / name} is missing", remedy="run `seedml measure` first")
     with safe_open(run_dir / FEATURES, framework="numpy") as own:
         notes = dict(own.metadata())
-        features, seeds, prompt_ids = (own.get_tensor(name) for name in ("features", "seed", "prompt_id"))
+        seeds, prompt_ids = own.get_tensor("seed"), own.get_tensor("prompt_id")
     with safe_open(run_dir / REFERENCE, framework="numpy") as other:
         other_notes = dict(other.metadata())
-        reference = ReferenceFeatures(
-            other.get_tensor("features"), other.get_tensor("prompt_id"), other_notes.pop("source", "unknown")
-        )
+        arrays = {name: other.get_tensor(name) for name in other.keys()}  # noqa: SIM118
+    reference = reference_of_arrays(arrays, other_notes.pop("source", "unknown"))
     if notes != other_notes:
         raise UserError(
             f"{run_dir}: features and reference are of different networks or resize rules", given=str(other_notes),
             legal=str(notes), remedy="delete both files and run `seedml measure` again",
         )  # fmt: skip
+    features = _map_features(run_dir / FEATURES)
     return Measurements(pd.read_parquet(run_dir / IMAGES), features, seeds, prompt_ids, reference, notes)
+
+
+def _map_features(path: Path) -> NDArray[np.float32]:
+    """The features of a file without reading them, N × D."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entry = json.loads(stream.read(length))["features"]
+    assert entry["dtype"] == "F32", "features are float32"
+    shape = tuple(entry["shape"])
+    if 0 in shape:
+        return np.empty(shape, np.float32)  # nothing can be mapped
+    return np.memmap(path, "<f4", "r", offset=8 + length + entry["data_offsets"][0], shape=shape)
 
 
 def measured_hashes(run_dir: Path) -> dict[str, str]:

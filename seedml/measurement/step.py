@@ -21,8 +21,8 @@ from seedml.measurement.data import TileData
 from seedml.measurement.module import MeasuredBatch, MeasurementModule, TileBatch, needs_parser
 from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_part, to_rows, write_part
 from seedml.measurement.reference import check_reference, make_reference
-from seedml.measurement.results import FILES, write_features, write_images
-from seedml.progress import progress_bar
+from seedml.measurement.results import FILES, write_images, write_reference, write_streamed_features
+from seedml.progress import progress_bar, track
 from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
@@ -66,7 +66,8 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
         leads = _measure_tiles(config, dataset, markers, module, folder)
         if not leads:
             return
-        rows = _collect(folder, markers, network, attributes)
+        names = [tile.name for tile, marker in markers.items() if marker.count]
+        rows = _collect(folder, names, attributes)
         write_images(config.run_dir, rows, _cells(dataset, tiles))
         reference = make_reference(
             config.reference,
@@ -76,7 +77,11 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
             module.device,
             config.measure.batch_size,
         )
-        write_features(config.run_dir, rows, reference, network)
+        parts = (read_part(folder, name) for name in track(names, "features", unit="tiles"))
+        write_streamed_features(
+            config.run_dir, rows, ((part.seeds, part.prompt_ids, part.features) for part in parts), network
+        )
+        write_reference(config.run_dir, reference, network)
     _tell(config, tracker, rows, time.monotonic() - started)
     record_inputs(config.run_dir, STEP, inputs)
     finish_step(config.run_dir, STEP, settings)
@@ -158,13 +163,10 @@ class PartWriter(Callback):
             write_part(self._folder, outputs.tile, join(self._open.pop(outputs.tile)))
 
 
-def _collect(
-    folder: Path, markers: dict[Tile, Marker], network: FeatureNetwork, attributes: dict[str, Attribute]
-) -> Rows:
-    """All rows, sorted, columns in the configured order."""
+def _collect(folder: Path, tiles: Sequence[str], attributes: dict[str, Attribute]) -> Rows:
+    """All rows without their features, sorted, columns in the configured order."""
     columns = [column for attribute in attributes.values() for column in attribute.columns]
-    parts = [read_part(folder, tile.name) for tile, marker in markers.items() if marker.count]
-    rows = join([empty_rows(network.dimension, columns), *parts]).sorted()
+    rows = join([empty_rows(columns), *(read_part(folder, tile, features=False) for tile in tiles)]).sorted()
     return rows._replace(columns={name: rows.columns[name] for name in columns})
 
 

@@ -6,7 +6,8 @@ all. Does not know what the rows' values mean.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,44 +16,95 @@ from seedml.errors import UserError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_CHUNK = 1 << 28
+"""Bytes that are read ahead where a file is not in the order it is wanted."""
 
 
 class UnequalSamplesError(UserError):
     """Seeds would be compared on different images."""
 
 
-class Cube(NamedTuple):
-    """One vector a cell of a complete grid.
+@dataclass(frozen=True)
+class Cube:
+    """One vector a cell of a complete grid, left where it is stored: a large study's vectors exceed main memory.
 
     Attributes:
-        values: ``S × P × D``, dtype of the rows.
+        rows: ``N × D``, an array or a memory map of a file.
+        position: ``S × P`` int64, the row of each cell.
         seeds: ``S`` int64, ascending.
         prompt_ids: ``P`` int64, ascending: prompts that every seed has.
         dropped: prompts left out because a seed lacks them.
 
     """
 
-    values: NDArray[np.floating]
+    rows: NDArray[np.floating]
+    position: Ints
     seeds: Ints
     prompt_ids: Ints
     dropped: tuple[int, ...]
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Seeds, prompts, dimensions."""
+        return (*self.position.shape, self.rows.shape[1])
 
-def balanced_cube(rows: NDArray[np.floating], seeds: Ints, prompt_ids: Ints, expected: Ints | None = None) -> Cube:
+    @property
+    def values(self) -> NDArray[np.floating]:
+        """All of it in memory, ``S × P × D``, dtype of the rows: for small studies."""
+        values: NDArray[np.floating] = np.asarray(self.rows)[self.position]
+        return values
+
+    def of_seed(self, index: int) -> NDArray[np.floating]:
+        """One seed's vectors, ``P × D``, read from the file where there is one."""
+        position = self.position[index]
+        first = int(position.min())
+        vectors: NDArray[np.floating] = read_rows(self.rows, first, int(position.max()) + 1)[position - first]
+        return vectors
+
+    def by_seed(self) -> Iterator[NDArray[np.floating]]:
+        """One ``P × D`` after another."""
+        return (self.of_seed(index) for index in range(len(self.seeds)))
+
+    def by_prompt(self, size: int = _CHUNK) -> Iterator[NDArray[np.floating]]:
+        """All seeds' vectors of one prompt after another: ``S × D``; ``size`` bytes are read ahead."""
+        seeds, prompts, dimension = self.shape
+        step = max(1, size // (seeds * dimension * self.rows.itemsize))
+        for start in range(0, prompts, step):
+            some = replace(self, position=self.position[:, start : start + step])
+            yield from np.stack(list(some.by_seed()), axis=1)
+
+
+def read_rows(rows: NDArray[np.floating], start: int, stop: int) -> NDArray[np.floating]:
+    """A copy of some rows of ``N × D``.
+
+    Of a memory map they are read from its file: pages that a map once showed count as this process's memory for long.
+    """
+    if not isinstance(rows, np.memmap) or rows.filename is None:
+        return np.array(rows[start:stop])
+    width = rows.shape[1]
+    offset = rows.offset + start * width * rows.itemsize
+    return np.fromfile(rows.filename, rows.dtype, (stop - start) * width, offset=offset).reshape(-1, width)
+
+
+def balanced_cube(
+    rows: NDArray[np.floating], seeds: Ints, prompt_ids: Ints, expected: Ints | None = None, among: Ints | None = None
+) -> Cube:
     """Arrange rows ``N × D`` with their ``seeds`` ``N`` and ``prompt_ids`` ``N`` (any order) as a cube.
 
     Args:
-        rows: values, one row an image.
+        rows: values, one row an image; none is copied.
         seeds: the row's seed.
         prompt_ids: the row's prompt.
         expected: the seeds the study has; a seed of them without any row raises.
+        among: prompts to consider; ``None`` = all.
 
     Raises:
         UnequalSamplesError: a cell occurs twice, a seed has no row, or fewer than two prompts are left.
 
     """
-    seed_list, seed_index = np.unique(seeds, return_inverse=True)
-    prompt_list, prompt_index = np.unique(prompt_ids, return_inverse=True)
+    kept = np.arange(len(rows)) if among is None else np.flatnonzero(np.isin(prompt_ids, among))
+    seed_list, seed_index = np.unique(seeds[kept], return_inverse=True)
+    prompt_list, prompt_index = np.unique(prompt_ids[kept], return_inverse=True)
     missing = np.setdiff1d(expected, seed_list) if expected is not None else np.empty(0, np.int64)
     if len(missing):
         raise UnequalSamplesError(
@@ -60,8 +112,8 @@ def balanced_cube(rows: NDArray[np.floating], seeds: Ints, prompt_ids: Ints, exp
             remedy="make the images again (repair=true), or leave these seeds out",
         )
     position = np.full((len(seed_list), len(prompt_list)), -1, dtype=np.int64)
-    position[seed_index, prompt_index] = np.arange(len(rows))
-    if (position >= 0).sum() != len(rows):
+    position[seed_index, prompt_index] = kept
+    if (position >= 0).sum() != len(kept):
         raise UnequalSamplesError(
             "an image (seed, prompt) occurs twice", remedy="delete the run's folder and measure again"
         )
@@ -73,7 +125,7 @@ def balanced_cube(rows: NDArray[np.floating], seeds: Ints, prompt_ids: Ints, exp
             remedy="make the missing images again (repair=true), or leave out the seeds that lack most",
         )
     dropped = tuple(int(p) for p in prompt_list[~complete])
-    return Cube(rows[position[:, complete]], seed_list, prompt_list[complete], dropped)
+    return Cube(rows, position if complete.all() else position[:, complete], seed_list, prompt_list[complete], dropped)
 
 
 def table(column: Floats, seeds: Ints, prompt_ids: Ints, seed_list: Ints, prompt_list: Ints) -> Floats:

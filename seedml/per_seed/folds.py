@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ from seedml.per_seed.balance import Floats, Ints, require_equal_samples
 from seedml.per_seed.frechet import Reference, frechet_distances
 from seedml.per_seed.intervals import Interval, Jackknife, block_jackknife
 from seedml.per_seed.moments import Moments
+
+_NUMBERS = 1 << 22
+"""Numbers in the covariances that are decomposed in one call: 34 MB."""
 
 
 class Folds(NamedTuple):
@@ -50,7 +54,7 @@ class Folds(NamedTuple):
 
 
 def block_moments(features: torch.Tensor, blocks: Ints, origin: torch.Tensor) -> Moments:
-    """Sums of a cube ``S × P × D`` over each block of prompts: groups ``S × B``.
+    """Sums of ``… × P × D`` over each block of prompts: groups ``… × B``.
 
     Args:
         features: any float.
@@ -58,11 +62,78 @@ def block_moments(features: torch.Tensor, blocks: Ints, origin: torch.Tensor) ->
         origin: ``D``, see :class:`~seedml.per_seed.moments.Moments`.
 
     """
-    parts = [Moments.of(features[:, torch.from_numpy(blocks == b)], origin) for b in range(int(blocks.max()) + 1)]
+    groups = [torch.from_numpy(blocks == b) for b in range(int(blocks.max()) + 1)]
+    parts = [Moments.of(features[..., chosen, :], origin) for chosen in groups]
     return Moments(
-        torch.stack([part.count for part in parts], 1), torch.stack([part.total for part in parts], 1),
-        torch.stack([part.outer for part in parts], 1), parts[0].origin,
+        torch.stack([part.count for part in parts], -1), torch.stack([part.total for part in parts], -2),
+        torch.stack([part.packed for part in parts], -2), parts[0].origin,
     )  # fmt: skip
+
+
+class SeedDistances(NamedTuple):
+    """One seed's distances.
+
+    Attributes:
+        full: from all prompts.
+        deleted: ``B`` float64, with each block left out; empty where a fold would be left with fewer than two prompts.
+        halves: ``2 × K`` float64, from the first and the second halves of K splits.
+
+    """
+
+    full: float
+    deleted: Floats
+    halves: Floats
+
+
+def has_folds(sizes: Ints) -> bool:
+    """Whether two prompts or more are left whichever block of these sizes ``B`` is taken out."""
+    return len(sizes) > 1 and int(sizes.sum() - sizes.max()) >= 2
+
+
+def seed_distances(moments: Moments, reference: Reference, halves: Ints | None = None) -> SeedDistances:
+    """Distances of one seed from its sums of ``B`` groups.
+
+    Args:
+        moments: groups ``B``.
+        reference: what to measure from.
+        halves: ``K × B`` of 0 and 1 (:func:`~seedml.per_seed.reliability.random_halves`); ``None`` = no splits.
+
+    """
+    sizes, total = moments.count.cpu().numpy(), moments.sum(0)
+    full = float(frechet_distances(*total.gaussian(), reference))
+    deleted = np.empty(0)
+    if has_folds(sizes):
+        deleted = _distances_of_groups((total - moments[b] for b in range(len(sizes))), reference)
+    sides = [np.empty(0), np.empty(0)]
+    if halves is not None:
+        sides = [_distances_of_groups(_chosen(moments, halves, side), reference) for side in (0, 1)]
+    return SeedDistances(full, deleted, np.stack(sides))
+
+
+def _chosen(moments: Moments, halves: Ints, side: int) -> Iterator[Moments]:
+    return (moments[torch.from_numpy(split == side)].sum(0) for split in halves)
+
+
+def _distances_of_groups(groups: Iterator[Moments], reference: Reference) -> Floats:
+    """Distances of single groups, as many at a time as fit."""
+    at_once = max(1, _NUMBERS // reference.mean.shape[0] ** 2)
+    found = []
+    while some := list(islice(groups, at_once)):
+        means, covariances = zip(*(group.gaussian() for group in some), strict=True)
+        found.append(frechet_distances(torch.stack(means), torch.stack(covariances), reference).cpu().numpy())
+    return np.concatenate(found)
+
+
+def join_distances(seeds: Sequence[SeedDistances], sizes: Ints) -> Folds:
+    """The folds of all seeds; ``sizes`` ``B``, prompts in each block."""
+    full, deleted = np.array([seed.full for seed in seeds]), np.stack([seed.deleted for seed in seeds], axis=1)
+    return Folds(full, deleted, sizes, int(sizes.sum()))
+
+
+def join_halves(seeds: Sequence[SeedDistances]) -> tuple[Floats, Floats]:
+    """Distances from the first and the second halves, ``K × S`` float64 each."""
+    first, second = np.stack([seed.halves for seed in seeds], axis=2)
+    return first, second
 
 
 def fold_distances(moments: Moments, reference: Reference) -> Folds:
@@ -73,14 +144,7 @@ def fold_distances(moments: Moments, reference: Reference) -> Folds:
 
     """
     sizes = np.array([require_equal_samples(column.numpy()) for column in moments.count.cpu().unbind(1)])
-    total = moments.sum(1)
-    n = int(sizes.sum())
-    full = frechet_distances(*total.gaussian(), reference).cpu().numpy()
-    deleted = np.empty((0, len(full)))
-    if len(sizes) > 1 and n - sizes.max() >= 2:
-        folds = (total - moments[:, b] for b in range(len(sizes)))  # one at a time: S × D × D each
-        deleted = np.stack([frechet_distances(*fold.gaussian(), reference).cpu().numpy() for fold in folds])
-    return Folds(full, deleted, sizes, n)
+    return join_distances([seed_distances(moments[s], reference) for s in range(len(moments.count))], sizes)
 
 
 def half_distances(moments: Moments, halves: Ints, reference: Reference) -> tuple[Floats, Floats]:
@@ -95,11 +159,7 @@ def half_distances(moments: Moments, halves: Ints, reference: Reference) -> tupl
         First and second halves, ``K × S`` float64 each.
 
     """
-    sides = []
-    for side in (0, 1):
-        chosen = (moments[:, torch.from_numpy(split == side)].sum(1) for split in halves)
-        sides.append(np.stack([frechet_distances(*half.gaussian(), reference).cpu().numpy() for half in chosen]))
-    return sides[0], sides[1]
+    return join_halves([seed_distances(moments[s], reference, halves) for s in range(len(moments.count))])
 
 
 def deviations(distances: Floats) -> Floats:

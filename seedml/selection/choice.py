@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from seedml.callbacks import reference_for
 from seedml.measurement.results import Measurements
 from seedml.per_seed.balance import Cube, Ints, balanced_cube, prompt_blocks
-from seedml.per_seed.folds import Folds, block_moments, fold_distances
-from seedml.per_seed.frechet import Reference
+from seedml.per_seed.first_order import folds_of_cube, resampling_for
+from seedml.per_seed.folds import Folds
 from seedml.per_seed.multiplicity import INFERIOR
 from seedml.selection.diversity import farthest_points, seed_layouts
 from seedml.selection.ranking import Ranking
@@ -67,18 +67,16 @@ def side_of(measured: Measurements, splits: tuple[str, ...], statistics: Statist
     prompt_ids = measured.prompts_of(*splits)
     if len(prompt_ids) < 2:
         return None
-    kept = np.isin(measured.prompt_ids, prompt_ids)
-    cube = balanced_cube(measured.features[kept], measured.seeds[kept], measured.prompt_ids[kept], measured.seed_list)
-    reference = Reference.of_samples(torch.from_numpy(measured.reference_of(cube.prompt_ids)))
-    blocks = prompt_blocks(len(cube.prompt_ids), statistics.blocks)
-    return Side(cube, fold_distances(block_moments(torch.from_numpy(cube.values), blocks, reference.mean), reference))
+    cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list, prompt_ids)
+    reference, blocks = reference_for(measured, cube.prompt_ids), prompt_blocks(len(cube.prompt_ids), statistics.blocks)
+    return Side(cube, folds_of_cube(cube, reference, blocks, resampling_for(statistics.resampling, cube)))
 
 
 def choose(wanted: SelectionConfig, choosing: Side, ranking: Ranking) -> Choice:
     """Golden, inferior and diverse seeds, from the selection prompts alone."""
     allowed = np.flatnonzero(ranking.verdict != INFERIOR)
     first = int(ranking.order[np.isin(ranking.order, allowed)][0])
-    layouts = seed_layouts(choosing.cube.values.astype(np.float64))
+    layouts = seed_layouts(choosing.cube.by_seed())
     return Choice(
         golden=ranking.golden(wanted.golden), inferior=ranking.inferior(wanted.inferior),
         diverse=farthest_points(layouts, first, wanted.diverse, allowed),
