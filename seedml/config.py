@@ -269,9 +269,14 @@ class StatisticsConfig:
     """Seed of the resampling."""
     resampling: str = "auto"
     """Every fold's distance by itself (exact) or from one decomposition a seed (linear); auto: exact up to d = 256."""
+    distances: list[str] = field(default_factory=lambda: ["fid"])
+    """``fid``, and what is wanted beside it: ``fid_infinity``, ``kid``, ``cmmd``; each costs a pass over features."""
 
     def __post_init__(self) -> None:
         _need_one_of("statistics.resampling", self.resampling, ("auto", "exact", "linear"))
+        for name in self.distances:
+            _need_one_of("statistics.distances", name, ("fid", "fid_infinity", "kid", "cmmd"))
+        _need("fid" in self.distances, "statistics.distances", self.distances, "fid, and others beside it")
         _need_whole("statistics.blocks", self.blocks, 2)
         _need_whole("statistics.permutations", self.permutations, 1)
         _need_whole("statistics.bootstrap", self.bootstrap, 1)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,10 +29,15 @@ from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
 from seedml.per_seed.balance import Cube, balanced_cube, prompt_blocks
 from seedml.per_seed.first_order import EXACT, first_order, resampling_for
+from seedml.per_seed.folds import Folds, deviations
 from seedml.per_seed.frechet import Reference
 from seedml.per_seed.influence import block_sums, first_order_halves
+from seedml.per_seed.multiplicity import q_values
+from seedml.per_seed.other_distances import other_folds
 from seedml.per_seed.permutation import frechet_null, label_permutations, mean_null, permutation_p, spread
+from seedml.per_seed.power import minimal_detectable_effect
 from seedml.per_seed.reliability import SplitHalf, split_half
+from seedml.per_seed.variance import seed_grip
 from seedml.progress import track
 from seedml.provenance import made_from, record_inputs
 from seedml.summary import figure, update_summary
@@ -102,8 +108,16 @@ def seed_statistics(
     study = _Study(config, measured, cube, reference, tracker, folder)
     fid = _exact_fid(study, attributes) if resampling == EXACT else _linear_fid(study, attributes)
     frame = fid.frame.merge(attributes.frame(), on="seed", validate="one_to_one")
-    headline = _sizes(cube, measured) | _fid_headline(frame, fid.halves) | fid.spread | _attribute_headline(attributes)
-    headline |= {"fid_resampling": resampling}
+    headline = _sizes(cube, measured) | _fid_headline(frame, fid.halves) | fid.spread
+    headline |= _attribute_headline(attributes, config.statistics.confidence)
+    headline |= {"fid_resampling": resampling} | _detectable(fid.folds, config.statistics.confidence)
+    for name in config.statistics.distances:
+        if name != "fid":
+            columns, figures = _other_distance(name, study)
+            for column, values in columns.items():
+                frame[column] = values
+            headline |= figures
+            tracker.summary({f"{name}/{key}": value for key, value in figures.items()})
     return frame, headline | {"versions": _versions(), "device": device_name()}
 
 
@@ -122,6 +136,7 @@ class _Fid(NamedTuple):
     """What the distances say."""
 
     frame: pd.DataFrame
+    folds: Folds
     halves: SplitHalf | None
     spread: dict[str, object]
 
@@ -134,7 +149,8 @@ def _exact_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
     frame = fid.frame()
     null = frechet_null(torch.from_numpy(cube.values), study.reference, _shuffles(config, cube))
     observed = float(spread(frame["fid"].to_numpy()[:, None])[0])
-    return _Fid(frame, fid.halves, _spread_figures(config, observed, observed, null, len(cube.prompt_ids)))
+    assert fid.folds is not None, "the pass has ended"
+    return _Fid(frame, fid.folds, fid.halves, _spread_figures(config, observed, observed, null, len(cube.prompt_ids)))
 
 
 def _linear_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
@@ -152,7 +168,32 @@ def _linear_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
     null = mean_null(fid.pooled[:, :, None], _shuffles(config, cube))[:, :, 0]
     observed, compared = (float(spread(values[:, None])[0]) for values in (folds.full, fid.pooled.mean(axis=1)))
     figures = _spread_figures(config, observed, compared, null, folds.n)
-    return _Fid(fid_frame(cube.seeds, folds, statistics.confidence), halves, figures)
+    return _Fid(fid_frame(cube.seeds, folds, statistics.confidence), folds, halves, figures)
+
+
+def _detectable(folds: Folds, confidence: float) -> dict[str, object]:
+    """The smallest deviation from the mean seed that this study would have found, at its typical error."""
+    paired = folds.jackknife(deviations)
+    tests = len(folds.full)
+    if tests < 2 or not np.isfinite(paired.error).all():
+        return {}
+    smallest = minimal_detectable_effect(np.median(paired.error), paired.freedom, tests, 1 - confidence)
+    return {"fid_mde": _figure(float(smallest), n=folds.n)} if np.isfinite(smallest) else {}
+
+
+def _other_distance(name: str, study: _Study) -> tuple[dict[str, Floats], dict[str, object]]:
+    """Columns of ``seeds.parquet`` and headline numbers of a distance beside FID."""
+    config, cube = study.config, study.cube
+    reference = study.reference.to(statistics_device(config))
+    features = partial(study.measured.reference_of, cube.prompt_ids)
+    folds = other_folds(name, cube, reference, features, config.statistics.seed)
+    value, low, high = folds.jackknife().interval(config.statistics.confidence)
+    q = q_values(folds.jackknife(deviations).p_value())
+    figures: dict[str, object] = {}
+    for place, at in (("best", int(value.argmin())), ("worst", int(value.argmax()))):
+        figures[f"{name}_{place}"] = _figure(value[at], low[at], high[at], folds.n)
+        figures[f"{name}_{place}_seed"] = int(cube.seeds[at])
+    return {name: value, f"{name}_low": low, f"{name}_high": high, f"{name}_q_value": q}, figures
 
 
 def _shuffles(config: StudyConfig, cube: Cube) -> Iterator[Ints]:
@@ -207,7 +248,7 @@ def _fid_headline(frame: pd.DataFrame, halves: SplitHalf | None) -> dict[str, ob
     return headline
 
 
-def _attribute_headline(attributes: AttributeStatistics) -> dict[str, object]:
+def _attribute_headline(attributes: AttributeStatistics, confidence: float) -> dict[str, object]:
     """Per column: the seed's share of the variance, and whether its spread exceeds chance."""
     headline: dict[str, object] = {}
     for name, result in attributes.results.items():
@@ -216,7 +257,8 @@ def _attribute_headline(attributes: AttributeStatistics) -> dict[str, object]:
             headline[f"seed_share_{name}"] = _figure(value, low, high, result.n)
         if np.isfinite(result.spread_p):
             headline[f"spread_null_p_{name}"] = result.spread_p
-    return headline
+    value, low, high = map(float, seed_grip([result.components for result in attributes.results.values()], confidence))
+    return headline | ({"seed_grip": _figure(value, low, high)} if np.isfinite(value) else {})
 
 
 def _figure(value: float, low: float = np.nan, high: float = np.nan, n: int | None = None) -> dict[str, object]:
