@@ -48,7 +48,10 @@ def image_distances(images: Tensor, reference: Reference) -> Floats:
     """
     of_samples = deletions_of_samples if len(images) > 2 else influences_of_samples
     distance, values = of_samples(images, reference)
-    return torch.cat([distance[None], values]).cpu().numpy()
+    row: Floats = torch.cat([distance[None], values]).cpu().numpy()
+    if not np.isfinite(row).all():
+        raise ArithmeticError("deletions of a seed's images are not finite; are there NaN or infinite features?")
+    return row
 
 
 def _on(images: NDArray[np.floating], device: torch.device) -> Tensor:
