@@ -23,6 +23,7 @@ FEATURES = 64
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _FLAGS = ("grayscale", "border", "border_white", "lettering")
+_GRAM_LEVELS = 2  # and the stem: what comes later sees objects more than surfaces
 _MEASURES = ("horizon", "time_of_day", "x", "y", "size", "depth")
 
 
@@ -57,6 +58,8 @@ class SceneReading(NamedTuple):
     """N float32: 0 nearest, 1 farthest."""
     mask: Tensor
     """N×128×128 float32: probability that the object covers the pixel."""
+    grams: Tensor | None = None
+    """N×800 float32: :func:`gram` of the stem's output and of the first two levels, which style is taken from."""
 
 
 class _Residual(nn.Module):
@@ -106,12 +109,18 @@ class SceneParser(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images N×3×128×128 in [-1, 1] -> features N×64, category logits N×30, measures N×6, mask logits N×128×128."""
-        x = self.stem(images)
-        skips = []
-        for level in self.levels:
-            x = level(x)
-            skips.append(x)
-        ups = []
+        return self._readings(self.activations(images)[1:])
+
+    def activations(self, images: Tensor, levels: int = 4) -> list[Tensor]:
+        """Images N×3×128×128 in [-1, 1] -> the stem's output and those of the first ``levels`` levels down."""
+        found = [self.stem(images)]
+        for level in self.levels[:levels]:
+            found.append(level(found[-1]))
+        return found
+
+    def _readings(self, skips: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The levels' outputs -> what :meth:`forward` gives."""
+        x, ups = skips[-1], []
         for up, join, skip in zip(self.ups, self.joins, skips[-2::-1], strict=True):
             x = join(F.interpolate(up(x), scale_factor=2.0, mode="nearest") + skip)
             ups.append(x)
@@ -129,18 +138,22 @@ class SceneParser(nn.Module):
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"the parser reads N×3×H×W uint8; given: {tuple(images.shape)} {images.dtype}")
-        x = images.float().div_(127.5).sub_(1)
-        if x.shape[-2:] != (SIDE, SIDE):
-            x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
-        features, categories, measures, mask = (t.float() for t in self(x))
+        x = prepared(images)
+        activations = self.activations(x)
+        features, categories, measures, mask = (t.float() for t in self._readings(activations[1:]))
         sizes = [len(OBJECTS), len(COLOURS), len(GROUNDS), len(_FLAGS)]
         objects, colours, grounds, flags = torch.split(categories, sizes, 1)
         gray, border, white, letters = flags.sigmoid().unbind(1)
         horizon, time, x_, y_, size, depth = measures.clamp(0, 1).unbind(1)
         return SceneReading(
             features, objects, colours, grounds, gray, border, white, letters, horizon, time,
-            torch.stack([x_, y_], 1), size, depth, mask.sigmoid(),
+            torch.stack([x_, y_], 1), size, depth, mask.sigmoid(), _grams(activations),
         )  # fmt: skip
+
+    @torch.inference_mode()
+    def grams(self, images: Tensor) -> Tensor:
+        """``grams`` of a reading alone: N×3×H×W uint8 -> N×800 float32, for a third of the time."""
+        return _grams(self.activations(prepared(images), _GRAM_LEVELS))
 
     def save(self, folder: Path) -> None:
         """Write weights (float16 safetensors) and shape into ``folder``."""
@@ -151,6 +164,25 @@ class SceneParser(nn.Module):
         save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
         (folder / _WEIGHTS).chmod(0o644)
         (folder / _CONFIG).write_text(json.dumps({"channels": list(self.channels)}) + "\n")
+
+
+def prepared(images: Tensor) -> Tensor:
+    """Pictures as the parser takes them: N×3×H×W uint8 -> N×3×128×128 float32 in [-1, 1], antialiased bilinear."""
+    x = images.float().div_(127.5).sub_(1)
+    return x if x.shape[-2:] == (SIDE, SIDE) else F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
+def gram(activations: Tensor) -> Tensor:
+    """Which channels are active together: N×C×h×w -> N×C(C+1)/2 float32, upper triangle of X Xᵀ / (h w)."""
+    channels = activations.shape[1]
+    flat = activations.float().flatten(2)
+    products = flat @ flat.transpose(1, 2) / flat.shape[2]
+    upper = torch.triu_indices(channels, channels, device=flat.device)
+    return products[:, upper[0], upper[1]]
+
+
+def _grams(activations: list[Tensor]) -> Tensor:
+    return torch.cat([gram(level) for level in activations[: 1 + _GRAM_LEVELS]], 1)
 
 
 def _spread(x: Tensor) -> Tensor:
