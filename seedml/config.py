@@ -226,15 +226,18 @@ class MeasureConfig:
         default_factory=lambda: ["grayscale", "border", "sky", "location", "size", "agreement", "lettering"]
     )
     """The readable numbers, one file each in ``seedml/attributes/``."""
+    vectors: list[str] = field(default_factory=lambda: ["style", "layout", "object_layout"])
+    """Networks in ``seedml/features/`` by whose vectors seeds are clustered and mapped; only sums are kept."""
     networks: dict[str, str] = field(default_factory=dict)
-    """Attribute -> hub id or folder of a network that measures it in place of the rule that needs no download."""
+    """Attribute or ``style`` -> hub id or folder of a network that measures it in place of what needs no download."""
     batch_size: int = 64
     """Images in one forward pass."""
 
     def __post_init__(self) -> None:
         _need_whole("measure.batch_size", self.batch_size, 1, 65_536)
-        twice = sorted({name for name in self.attributes if self.attributes.count(name) > 1})
-        _need(not twice, "measure.attributes", twice, "every attribute once", "leave the repetitions out")
+        for key, names in (("attributes", self.attributes), ("vectors", self.vectors)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            _need(not twice, f"measure.{key}", twice, "every one once", "leave the repetitions out")
 
 
 @dataclass

@@ -129,6 +129,12 @@ def step_is_done(run_dir: Path, step: str, settings: Mapping[str, object]) -> bo
     )
 
 
+def step_settings(run_dir: Path, step: str) -> dict[str, object] | None:
+    """The settings with which ``step`` is done in ``run_dir``; ``None`` where it is not."""
+    marker = _step_marker(run_dir, step)
+    return read_json(marker) if marker.exists() else None
+
+
 def finish_step(run_dir: Path, step: str, settings: Mapping[str, object]) -> None:
     """Say that ``step`` is done in ``run_dir`` with these settings. Call it last."""
     atomic_write_json(_step_marker(run_dir, step), settings)

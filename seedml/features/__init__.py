@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Protocol
 
-from seedml.errors import unknown_name
+from seedml.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,8 @@ class FeatureNetwork(Protocol):
     """How images of another size are brought to the network's, in words."""
     needs_reading: bool
     """Whether it takes its vectors from the scene parser's reading."""
+    version: str
+    """Raise it when vectors change; with weights of a user's it names them too."""
 
     def to(self, device: torch.device) -> FeatureNetwork:
         """Move the weights; returns the network."""
@@ -45,14 +47,22 @@ def network_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load_network(name: str) -> FeatureNetwork:
+def load_network(name: str, weights: str | None = None, key: str = "measure.features") -> FeatureNetwork:
     """The network ``name``, on the CPU, in evaluation mode.
 
+    Args:
+        name: which.
+        weights: hub id or folder of a network that is to give vectors of this kind instead; few files take one.
+        key: the configuration key that named it.
+
     Raises:
-        UserError: there is none of this name; lists the known.
+        UserError: there is none of this name, lists the known; it takes no weights, or these cannot be loaded.
 
     """
     if name not in network_names():
-        raise unknown_name("feature network (measure.features)", name, network_names())
-    network: FeatureNetwork = importlib.import_module(f"{__name__}.{name}").Network()
+        raise unknown_name(f"feature network ({key})", name, network_names())
+    file = importlib.import_module(f"{__name__}.{name}")
+    if weights is not None and not hasattr(file, "with_network"):
+        raise UserError(f"measure.networks: {name} takes no network", given=weights, remedy="leave it out")
+    network: FeatureNetwork = file.Network() if weights is None else file.with_network(weights)
     return network

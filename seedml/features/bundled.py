@@ -24,6 +24,7 @@ class Network:
     dimension = 64
     resize = "bilinear, antialiased, to 128 x 128, where the size differs"
     needs_reading = True
+    version = "1"
 
     def to(self, device: torch.device) -> Network:
         """Nothing to move: the parser holds the weights."""

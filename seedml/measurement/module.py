@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytorch_lightning as pl
@@ -38,6 +39,8 @@ class MeasuredBatch(NamedTuple):
     """N × D float32."""
     columns: dict[str, Tensor]
     """Attribute column -> N float32; NaN where the image does not tell."""
+    vectors: Mapping[str, Tensor] = MappingProxyType({})
+    """Network -> N × D float32, of those whose sums alone are kept."""
 
 
 class MeasurementModule(pl.LightningModule):
@@ -46,27 +49,35 @@ class MeasurementModule(pl.LightningModule):
     Args:
         network: gives the features.
         attributes: name -> attribute.
-        parser: the scene parser; needed where network or an attribute needs its reading. It runs once a batch.
+        parser: the scene parser; needed where a network or an attribute needs its reading. It runs once a batch.
+        summed: networks of which only sums of vectors are wanted.
+        features: whether features are wanted; else they are ``N × 0``.
 
     """
 
     def __init__(
-        self, network: FeatureNetwork, attributes: Mapping[str, Attribute], parser: SceneParser | None
-    ) -> None:
+        self, network: FeatureNetwork, attributes: Mapping[str, Attribute], parser: SceneParser | None,
+        summed: Sequence[FeatureNetwork] = (), *, features: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.attributes, self.parser = network, dict(attributes), parser
+        self.summed, self._features = list(summed), features
         self._networks = nn.ModuleList(a.network for a in attributes.values() if a.network is not None)
 
     def setup(self, stage: str) -> None:
         """Move the network where Lightning has moved us; modules of ours it moves by itself."""
         self.network = self.network.to(self.device)
+        self.summed = [network.to(self.device) for network in self.summed]
 
     @torch.inference_mode()
-    def measure(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """``N × 3 × H × W`` uint8 -> features ``N × D`` float32, and each attribute column ``N`` float32."""
-        reading = self._read(images)
-        columns = measure_attributes(self.attributes, AttributeBatch(images, prompts, reading))
-        return self.network(images, reading), columns
+    def predict_step(self, batch: TileBatch, batch_idx: int) -> MeasuredBatch:
+        """Measure one batch: ``N × 3 × H × W`` uint8 with N prompts."""
+        samples = batch.samples
+        reading = self._read(samples.images)
+        columns = measure_attributes(self.attributes, AttributeBatch(samples.images, samples.prompts, reading))
+        features = self.network(samples.images, reading) if self._features else torch.empty(len(samples.images), 0)
+        vectors = {network.name: network(samples.images, reading) for network in self.summed}
+        return MeasuredBatch(batch.tile, samples.seeds, samples.prompt_ids, features, columns, vectors)
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
@@ -76,13 +87,8 @@ class MeasurementModule(pl.LightningModule):
     def _read(self, images: Tensor) -> SceneReading | None:
         return None if self.parser is None else self.parser.read(images)
 
-    def predict_step(self, batch: TileBatch, batch_idx: int) -> MeasuredBatch:
-        """Measure one batch."""
-        samples = batch.samples
-        features, columns = self.measure(samples.images, samples.prompts)
-        return MeasuredBatch(batch.tile, samples.seeds, samples.prompt_ids, features, columns)
 
-
-def needs_parser(network: FeatureNetwork, attributes: Mapping[str, Attribute]) -> bool:
+def needs_parser(attributes: Mapping[str, Attribute], networks: Sequence[FeatureNetwork]) -> bool:
     """Whether the scene parser has to run."""
-    return network.needs_reading or any(attribute.needs_reading for attribute in attributes.values())
+    by_network = any(network.needs_reading for network in networks)
+    return by_network or any(attribute.needs_reading for attribute in attributes.values())

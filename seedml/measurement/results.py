@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -89,6 +89,25 @@ def write_images(run_dir: Path, rows: Rows, cells: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
+def with_kept_columns(run_dir: Path, rows: Rows, columns: Sequence[str]) -> Rows:
+    """Measured rows, sorted, with the columns that are in ``images.parquet`` already and were not measured anew.
+
+    Args:
+        run_dir: the run's folder.
+        rows: all images, some columns.
+        columns: all columns in the order they are wanted in.
+
+    """
+    import pandas as pd
+
+    table = pd.read_parquet(run_dir / IMAGES)
+    good = table[table["status"] == "ok"]
+    for name, keys in (("seed", rows.seeds), ("prompt_id", rows.prompt_ids)):
+        assert np.array_equal(good[name].to_numpy(), keys), "the same images as before"
+    found = {name: rows.columns[name] if name in rows.columns else good[name].to_numpy() for name in columns}
+    return rows._replace(columns=found)
+
+
 def write_features(run_dir: Path, rows: Rows, reference: ReferenceStatistics, network: FeatureNetwork) -> None:
     """``features.safetensors`` and ``reference.safetensors``, of rows that are in memory."""
     write_streamed_features(run_dir, rows, [(rows.seeds, rows.prompt_ids, rows.features)], network)
@@ -98,7 +117,7 @@ def write_features(run_dir: Path, rows: Rows, reference: ReferenceStatistics, ne
 def write_reference(run_dir: Path, reference: ReferenceStatistics, network: FeatureNetwork) -> None:
     """``reference.safetensors``."""
     notes = _notes(network) | {"source": reference.source}
-    atomic_write_bytes(run_dir / REFERENCE, _safetensors(reference.arrays(), notes))
+    atomic_write_bytes(run_dir / REFERENCE, safetensors_bytes(reference.arrays(), notes))
 
 
 def _notes(network: FeatureNetwork) -> dict[str, str]:
@@ -162,7 +181,7 @@ def _write_rows(
     assert written == len(seeds), "features of every image"
 
 
-def _safetensors(arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> bytes:
+def safetensors_bytes(arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> bytes:
     """A safetensors file whose bytes follow from its content: the library writes its notes in random order."""
     from safetensors.numpy import save
 

@@ -1,4 +1,8 @@
-"""The step ``measure``. Run it again to go on after anything; done tiles are not measured again."""
+"""The step ``measure``. Run it again to go on after anything; done tiles are not measured again.
+
+Attributes and vectors that were added since, or whose version is another, are measured alone: features and all other
+columns stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,13 +19,20 @@ from pytorch_lightning.callbacks import Callback
 
 from seedml.attributes import Attribute, load_attributes
 from seedml.features import FeatureNetwork, load_network
-from seedml.files import fingerprint, finish_step, step_is_done
+from seedml.files import fingerprint, finish_step, step_is_done, step_settings
 from seedml.lightning import predicting_trainer, quiet_lightning, threads
 from seedml.measurement.data import TileData
 from seedml.measurement.module import MeasuredBatch, MeasurementModule, TileBatch, needs_parser
 from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_part, to_rows, write_part
 from seedml.measurement.reference import check_reference, make_reference
-from seedml.measurement.results import FILES, write_images, write_reference, write_streamed_features
+from seedml.measurement.results import (
+    FILES,
+    with_kept_columns,
+    write_images,
+    write_reference,
+    write_streamed_features,
+)
+from seedml.measurement.vectors import PromptBlocks, SeedSums, add_sums, seed_sums, write_sums, write_tile_sums
 from seedml.progress import progress_bar, track
 from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset
@@ -44,70 +55,127 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
 
     Raises:
         UserError: images are missing; an unknown network or attribute; no reference can be had; the run's folder holds
-            measurements made with other settings.
+            measurements made with other settings, or of attributes that are wanted no more.
 
     """
-    network, attributes = load_network(config.measure.features), load_attributes(config.measure.attributes)
+    wanted = _wanted(config)
     dataset, tiles = complete_dataset(config)
     settings = {
         "dataset": dataset.fingerprint,
-        "features": network.name,
-        "attributes": {name: attribute.version for name, attribute in attributes.items()},
-        "reference": check_reference(config.reference, list(dataset.prompts.values())),
+        "features": wanted.network.name,
+        "attributes": wanted.versions_of_attributes,
+        "reference": check_reference(config.reference, list(dataset.prompts.values()), wanted.network),
+        "vectors": wanted.versions_of_vectors,
     }
     markers = dataset.markers(tiles)
     inputs = {tile.name: marker.sha256 for tile, marker in markers.items()}
-    if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and _all_there(config):
+    done = step_settings(config.run_dir, STEP)
+    kept = step_is_done(config.run_dir, STEP, _as_far_as_done(settings, done)) and _all_there(config, inputs)
+    todo = wanted.without(done) if kept and done is not None else wanted
+    if kept and not todo.attributes and not todo.vectors:
         return
     started = time.monotonic()
-    folder = config.run_dir / ".measure" / fingerprint({"settings": settings, "inputs": inputs})[:16]
-    module = _module(network, attributes)
+    folder = config.run_dir / ".measure" / fingerprint({"settings": settings, "inputs": inputs, "kept": kept})[:16]
+    module = todo.module(features=not kept)
     with threads(config.trainer.threads):
-        leads = _measure_tiles(config, dataset, markers, module, folder)
-        if not leads:
+        cells = _cells(dataset, tiles)
+        if not _measure_tiles(config, dataset, markers, module, PromptBlocks(cells), folder):
             return
         names = [tile.name for tile, marker in markers.items() if marker.count]
-        rows = _collect(folder, names, attributes)
-        write_images(config.run_dir, rows, _cells(dataset, tiles))
-        reference = make_reference(
-            config.reference,
-            list(dataset.prompts.values()),
-            network,
-            module.embed,
-            module.device,
-            config.measure.batch_size,
-        )
-        parts = (read_part(folder, name) for name in track(names, "features", unit="tiles"))
-        write_streamed_features(
-            config.run_dir, rows, ((part.seeds, part.prompt_ids, part.features) for part in parts), network
-        )
-        write_reference(config.run_dir, reference, network)
+        rows = _collect(folder, names, todo.attributes)
+        if kept:
+            rows = with_kept_columns(config.run_dir, rows, [c for a in wanted.attributes.values() for c in a.columns])
+        else:
+            _write_features(config, dataset, module, rows, names, folder)
+        write_images(config.run_dir, rows, cells)
+        for name, network in todo.vectors.items():
+            write_sums(config.run_dir, name, network, folder, names)
     _tell(config, tracker, rows, time.monotonic() - started)
     record_inputs(config.run_dir, STEP, inputs)
     finish_step(config.run_dir, STEP, settings)
     shutil.rmtree(folder.parent)
 
 
-def _all_there(config: StudyConfig) -> bool:
-    return all((config.run_dir / name).is_file() for name in FILES)
+class _Wanted(NamedTuple):
+    """What is to be measured."""
+
+    network: FeatureNetwork
+    attributes: dict[str, Attribute]
+    vectors: dict[str, FeatureNetwork]
+
+    @property
+    def versions_of_attributes(self) -> dict[str, str]:
+        return {name: attribute.version for name, attribute in self.attributes.items()}
+
+    @property
+    def versions_of_vectors(self) -> dict[str, str]:
+        return {name: network.version for name, network in self.vectors.items()}
+
+    def without(self, done: Mapping[str, Any]) -> _Wanted:
+        """What of it is not done with these settings: new, or of another version."""
+        attributes, vectors = done.get("attributes", {}), done.get("vectors", {})
+        return _Wanted(
+            self.network,
+            {name: one for name, one in self.attributes.items() if attributes.get(name) != one.version},
+            {name: one for name, one in self.vectors.items() if vectors.get(name) != one.version},
+        )
+
+    def module(self, *, features: bool) -> MeasurementModule:
+        """The network that measures it."""
+        parser, networks = None, [*self.vectors.values(), *([self.network] if features else [])]
+        if needs_parser(self.attributes, networks):
+            from seedml.models.bundled.parser import load_parser
+
+            parser = load_parser()
+        return MeasurementModule(self.network, self.attributes, parser, list(self.vectors.values()), features=features)
 
 
-def _module(network: FeatureNetwork, attributes: dict[str, Attribute]) -> MeasurementModule:
-    parser = None
-    if needs_parser(network, attributes):
-        from seedml.models.bundled.parser import load_parser
+def _wanted(config: StudyConfig) -> _Wanted:
+    measure = config.measure
+    kinds = {name: network for name, network in measure.networks.items() if name not in measure.vectors}
+    vectors = {name: load_network(name, measure.networks.get(name), "measure.vectors") for name in measure.vectors}
+    return _Wanted(load_network(measure.features), load_attributes(measure.attributes, kinds), vectors)
 
-        parser = load_parser()
-    return MeasurementModule(network, attributes, parser)
+
+def _as_far_as_done(settings: Mapping[str, Any], done: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings as they would be if what was added or has another version since were still as it was."""
+    if done is None:
+        return dict(settings)
+    changed = dict(settings)
+    for part in ("attributes", "vectors"):
+        old = done.get(part, {})
+        changed[part] = {name: old[name] for name in settings[part] if name in old}
+    return changed if "vectors" in done else {name: value for name, value in changed.items() if name != "vectors"}
+
+
+def _all_there(config: StudyConfig, inputs: Mapping[str, str]) -> bool:
+    files = all((config.run_dir / name).is_file() for name in FILES)
+    return files and made_from(config.run_dir, STEP, inputs)
+
+
+def _write_features(
+    config: StudyConfig, dataset: ShardDataset, module: MeasurementModule, rows: Rows, tiles: Sequence[str],
+    folder: Path,
+) -> None:  # fmt: skip
+    """Features of the images and of what they are compared with."""
+    network, prompts = module.network, list(dataset.prompts.values())
+    reference = make_reference(
+        config.reference, prompts, network, module.embed, module.device, config.measure.batch_size
+    )
+    parts = (read_part(folder, name) for name in track(tiles, "features", unit="tiles"))
+    features = ((part.seeds, part.prompt_ids, part.features) for part in parts)
+    write_streamed_features(config.run_dir, rows, features, network)
+    write_reference(config.run_dir, reference, network)
 
 
 def _measure_tiles(
-    config: StudyConfig, dataset: ShardDataset, markers: dict[Tile, Marker], module: MeasurementModule, folder: Path
-) -> bool:
+    config: StudyConfig, dataset: ShardDataset, markers: dict[Tile, Marker], module: MeasurementModule,
+    blocks: PromptBlocks, folder: Path,
+) -> bool:  # fmt: skip
     """Measure the tiles that have no part yet. Returns whether this process is the one that goes on."""
     counts = {tile.name: marker.count for tile, marker in markers.items() if marker.count}
     todo = [tile for tile in markers if tile.name in counts and not part_path(folder, tile.name).is_file()]
-    writer = PartWriter(folder, counts)
+    writer = PartWriter(folder, counts, blocks)
     trainer = predicting_trainer(config.trainer, [writer])
     data = TileData([dataset.shard(tile) for tile in todo], config.measure.batch_size)
     with _bar(trainer, counts, [tile.name for tile in todo]) as writer.advance, quiet_lightning():
@@ -135,16 +203,18 @@ class PartWriter(Callback):
     Args:
         folder: where parts go.
         counts: tile -> images in it.
+        blocks: which block of prompts an image counts to in sums of vectors.
 
     Attributes:
         advance: called with the number of images of each batch.
 
     """
 
-    def __init__(self, folder: Path, counts: Mapping[str, int]) -> None:
-        self._folder, self._counts = folder, counts
+    def __init__(self, folder: Path, counts: Mapping[str, int], blocks: PromptBlocks) -> None:
+        self._folder, self._counts, self._blocks = folder, counts, blocks
         self.advance: Callable[[int], None] = lambda images: None
         self._open: dict[str, list[Rows]] = {}
+        self._sums: dict[str, dict[str, list[SeedSums]]] = {}
 
     def on_predict_batch_end(
         self,
@@ -158,12 +228,21 @@ class PartWriter(Callback):
         """Add a batch; write its tile's part if that was the last of it."""
         rows = self._open.setdefault(outputs.tile, [])
         rows.append(to_rows(outputs))
+        self._add_vectors(outputs, rows[-1])
         self.advance(len(outputs.seeds))
         if sum(len(part.seeds) for part in rows) == self._counts[outputs.tile]:
+            sums = {name: add_sums(parts) for name, parts in self._sums.pop(outputs.tile, {}).items()}
+            write_tile_sums(self._folder, outputs.tile, sums)  # before the part, which says that the tile is done
             write_part(self._folder, outputs.tile, join(self._open.pop(outputs.tile)))
 
+    def _add_vectors(self, outputs: MeasuredBatch, rows: Rows) -> None:
+        blocks, sums = self._blocks.of(rows.prompt_ids), self._sums.setdefault(outputs.tile, {})
+        for name, vectors in outputs.vectors.items():
+            own = seed_sums(rows.seeds, blocks, vectors.cpu().numpy())
+            sums[name] = [add_sums([*sums.get(name, []), own])]
 
-def _collect(folder: Path, tiles: Sequence[str], attributes: dict[str, Attribute]) -> Rows:
+
+def _collect(folder: Path, tiles: Sequence[str], attributes: Mapping[str, Attribute]) -> Rows:
     """All rows without their features, sorted, columns in the configured order."""
     columns = [column for attribute in attributes.values() for column in attribute.columns]
     rows = join([empty_rows(columns), *(read_part(folder, tile, features=False) for tile in tiles)]).sorted()

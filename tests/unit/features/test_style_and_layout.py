@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seedml.features import load_network
-from seedml.models.bundled.parser import load_parser
+from seedml.models.bundled import parser as bundled_parser
 
 
 def _noise(count: int, side: int = 128, seed: int = 0) -> Tensor:
@@ -22,7 +22,7 @@ def _texture(grain: int) -> Tensor:
 
 @pytest.mark.parametrize("name", ["style", "layout", "object_layout"])
 def test_vectors_have_their_length_and_do_not_depend_on_companions(name: str) -> None:
-    network, parser, images = load_network(name), load_parser(), _noise(5)
+    network, parser, images = load_network(name), bundled_parser.load_parser(), _noise(5)
     found = network(images, parser.read(images))
     assert found.shape == (5, network.dimension)
     assert found.dtype == torch.float32
@@ -35,7 +35,7 @@ def test_vectors_have_their_length_and_do_not_depend_on_companions(name: str) ->
 def test_style_is_the_same_with_and_without_the_parsers_reading_and_in_every_process() -> None:
     images = _noise(2, 96)
     first, again = load_network("style"), load_network("style")
-    with_reading = first(images, load_parser().read(images))
+    with_reading = first(images, bundled_parser.load_parser().read(images))
     torch.testing.assert_close(again(images, None), with_reading)
 
 
@@ -74,7 +74,7 @@ def test_pictures_of_a_pixel_have_a_layout_and_a_style() -> None:
 
 
 def test_object_layout_is_the_mask_and_unknown_without_the_parser() -> None:
-    network, reading = load_network("object_layout"), load_parser().read(_noise(1))
+    network, reading = load_network("object_layout"), bundled_parser.load_parser().read(_noise(1))
     mask = torch.zeros(1, 128, 128)
     mask[:, 16:32, 48:72] = 1
     grid = network(_noise(1), reading._replace(mask=mask)).reshape(8, 8)
