@@ -12,16 +12,22 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
+from seedml.colour import luma, srgb_to_lab
 from seedml.errors import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seedml.models.bundled.parser import SceneReading
+
+COARSE = 32
+"""Side in pixels of the coarse picture that all questions of colour and light are asked of."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,33 @@ class AttributeBatch:
     prompts: Sequence[str]
     reading: SceneReading | None = None
 
+    def __post_init__(self) -> None:
+        shape, dtype = tuple(self.images.shape), self.images.dtype
+        if dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape[2:]:
+            raise ValueError(f"attributes are measured on N × 3 × H × W uint8 images; given: {shape} {dtype}")
+
     def unknown(self) -> Tensor:
         """``N`` NaN: what an attribute answers that cannot be measured on these images."""
         return torch.full((len(self.images),), torch.nan, device=self.images.device)
+
+    @cached_property
+    def coarse(self) -> Tensor:
+        """``N × 3 × h × w`` float32, sRGB 0..255: the pictures averaged to :data:`COARSE` pixels a side at most.
+
+        So a decoder's grain is no colour, and numbers do not depend on the resolution. Averages are of sRGB levels.
+        """
+        side = (min(COARSE, self.images.shape[2]), min(COARSE, self.images.shape[3]))
+        return adaptive_avg_pool2d(self.images.float(), side)
+
+    @cached_property
+    def lab(self) -> Tensor:
+        """``N × 3 × h × w`` float32: the coarse picture in CIELAB, L* 0..100, a* and b* about -110..110."""
+        return srgb_to_lab(self.coarse)
+
+    @cached_property
+    def luma(self) -> Tensor:
+        """``N × H × W`` float32, 0..255: the pictures in gray (ITU-R BT.601), of full size."""
+        return luma(self.images)
 
 
 @dataclass(frozen=True)

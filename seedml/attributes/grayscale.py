@@ -1,4 +1,4 @@
-"""Is the picture without colour? By CIELAB chroma."""
+"""Is the picture without colour, or of one tint? By CIELAB chroma."""
 
 from __future__ import annotations
 
@@ -6,53 +6,85 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from seedml.attributes import Attribute, AttributeBatch
 
 THRESHOLD = 12.0
 """A picture is grayscale where 95 % of it have a chroma below this.
 
-Rendered grayscale scenes have 0, after a poor autoencoder up to 12; rendered scenes in colour have 19 or more.
+Rendered grayscale scenes have 0, through seedling's autoencoder up to 11; scenes in colour have 15 or more.
+"""
+ONE_TINT = 4.5
+"""A picture that is not gray is tinted where 95 % of it are this near (CIELAB) to the tint of their lightness.
+
+Gray pictures under light of one colour have up to 4; scenes in colour, and photographs, 5 or more.
 """
 SHARE = 0.95
 """One small object in colour makes a picture coloured; single odd pixels do not."""
 
-_SIDE = 32
-"""Pictures are averaged down to this before: faster, and a decoder's grain is no colour."""
-_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
-_WHITE = (0.95047, 1.0, 1.08883)  # D65, the white of sRGB
-
 
 def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
-    """Mean chroma, and whether the picture is grayscale.
+    """How colourful the picture is, whether it is grayscale, and whether it is grayscale with a tint.
 
-    ``grayscale_chroma``: mean over the picture of the CIELAB chroma √(a*² + b*²), 0 (gray) to about 130.
+    All of the coarse picture (``AttributeBatch.lab``).
+    ``grayscale_chroma``: mean of the CIELAB chroma √(a*² + b*²), 0 (gray) to about 130. Source: CIE 15:2004.
     ``grayscale``: 1 where the 95th percentile of the chroma is below :data:`THRESHOLD`, else 0. Sepia and other strong
-    tints are not gray; a picture of muted colours may be. Source: CIE 15:2004; percentile and threshold are ours.
+    tints are not gray; a picture of very muted colours may be. Percentile and threshold are ours.
+    ``grayscale_colourfulness``: Hasler and Süsstrunk's M of the sRGB levels, 0 (gray) to about 200; 15 is slightly, 59
+    quite, 109 extremely colourful. Source: Human Vision and Electronic Imaging VIII, SPIE 5007 (2003), section 7.
+    ``grayscale_tinted``: 1 where the picture is not gray, and colours are all of one hue and follow from the
+    lightness, as in sepia, cyanotypes or any gray picture under coloured light; else 0. So is a picture of one colour
+    all over. The rule is ours (:func:`distance_from_one_tint`).
     """
-    chroma = chroma_map(batch.images).flatten(1)
-    return {"grayscale_chroma": chroma.mean(1), "grayscale": (chroma.quantile(SHARE, 1) < THRESHOLD).float()}
+    chroma = torch.hypot(batch.lab[:, 1], batch.lab[:, 2]).flatten(1)
+    gray = chroma.quantile(SHARE, 1) < THRESHOLD
+    tinted = ~gray & (distance_from_one_tint(batch.lab).quantile(SHARE, 1) < ONE_TINT)
+    return {
+        "grayscale_chroma": chroma.mean(1),
+        "grayscale": gray.float(),
+        "grayscale_colourfulness": colourfulness(batch.coarse),
+        "grayscale_tinted": tinted.float(),
+    }
 
 
-def chroma_map(images: Tensor) -> Tensor:
-    """``N × 3 × H × W`` uint8 sRGB -> ``N × h × w`` float32, chroma of the picture averaged to 32 × 32 at most."""
-    side = (min(_SIDE, images.shape[2]), min(_SIDE, images.shape[3]))
-    linear = _linear(adaptive_avg_pool2d(images.float(), side) / 255)
-    matrix = torch.tensor(_TO_XYZ, device=images.device) / torch.tensor(_WHITE, device=images.device)[:, None]
-    x, y, z = torch.einsum("kc,nchw->knhw", matrix, linear)
-    fx, fy, fz = _root(x), _root(y), _root(z)
-    return torch.hypot(500 * (fx - fy), 200 * (fy - fz))
+def colourfulness(levels: Tensor) -> Tensor:
+    """Hasler and Süsstrunk's M: ``N × 3 × h × w`` sRGB 0..255 -> ``N``, √(σ_rg² + σ_yb²) + 0.3 √(μ_rg² + μ_yb²)."""
+    red, green, blue = levels.flatten(2).unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)
+    spread = opponents.std(2, correction=0).square().sum(1).sqrt()
+    return spread + 0.3 * opponents.mean(2).square().sum(1).sqrt()
 
 
-def _linear(level: Tensor) -> Tensor:
-    """Linear light of sRGB levels 0..1 (IEC 61966-2-1)."""
-    return torch.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+def distance_from_one_tint(lab: Tensor) -> Tensor:
+    """How far each pixel is from the tint that a picture of one hue would give its lightness.
+
+    Args:
+        lab: ``N × 3 × h × w`` CIELAB.
+
+    Returns:
+        ``N × hw``, CIELAB's units. The hue is that of the mean (a*, b*); along it the tint is the quadratic in L* that
+        fits the picture best, across it there is none.
+
+    """
+    light, chroma = lab[:, 0].flatten(1) / 100, lab[:, 1:].flatten(2)
+    hue = torch.nn.functional.normalize(chroma.mean(2), dim=1)
+    along = (hue[:, :, None] * chroma).sum(1)
+    across = hue[:, :1] * chroma[:, 1] - hue[:, 1:] * chroma[:, 0]
+    return torch.hypot(along - _quadratic_fit(light, along), across)
 
 
-def _root(t: Tensor) -> Tensor:
-    """CIELAB's cube root with its straight part near black."""
-    return torch.where(t > (6 / 29) ** 3, t.clamp(min=1e-9) ** (1 / 3), t * (29 / 6) ** 2 / 3 + 4 / 29)
+def _quadratic_fit(x: Tensor, y: Tensor) -> Tensor:
+    """Values at x of the quadratic that fits y best: ``N × P`` each -> ``N × P``. Where x hardly varies, the mean."""
+    terms = torch.stack([torch.ones_like(x), x - x.mean(1, keepdim=True), x.square()], 2)
+    terms[:, :, 2] -= terms[:, :, 2].mean(1, keepdim=True)
+    ridge = torch.tensor([0.0, 1e-4, 1e-4], device=x.device).diag() * x.shape[1]
+    weights: Tensor = torch.linalg.solve(terms.mT @ terms + ridge, terms.mT @ y[:, :, None])
+    return (terms @ weights)[:, :, 0]
 
 
-ATTRIBUTE = Attribute(("grayscale_chroma", "grayscale"), measure, shares=("grayscale",))
+ATTRIBUTE = Attribute(
+    ("grayscale_chroma", "grayscale", "grayscale_colourfulness", "grayscale_tinted"),
+    measure,
+    shares=("grayscale", "grayscale_tinted"),
+    version="2",
+)

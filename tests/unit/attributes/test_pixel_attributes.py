@@ -11,6 +11,8 @@ import torch
 from seedml.attributes import AttributeBatch, load_attributes
 from seedml.models.bundled.scenes import Scenes, draw, sample_scenes
 
+PIXEL_ATTRIBUTES = ["grayscale", "border", "brightness", "saturation", "contrast", "sharpness", "symmetry"]
+UNKNOWN_OF_FLAT = {"border_lightness", "border_chroma", "sharpness", "symmetry"}
 SIDES = [(128, 128), (96, 160), (512, 512), (33, 47)]
 
 
@@ -61,6 +63,32 @@ def test_every_rendered_scene_is_told_gray_or_coloured(rendered: tuple[Scenes, t
     torch.testing.assert_close(found["grayscale"] == 1, scenes.grayscale)
     assert found["grayscale_chroma"][scenes.grayscale].max() < 0.5
     assert found["grayscale_chroma"][~scenes.grayscale].min() > 3
+
+
+def test_colourfulness_is_hasler_and_suesstrunks() -> None:
+    blocks = np.random.default_rng(6).integers(0, 256, (5, 3, 32, 32))
+    red, green, blue = blocks[:, 0], blocks[:, 1], blocks[:, 2]
+    rg, yb = red - green, 0.5 * (red + green) - blue
+    expected = [
+        np.sqrt(a.std() ** 2 + b.std() ** 2) + 0.3 * np.sqrt(a.mean() ** 2 + b.mean() ** 2)
+        for a, b in zip(rg, yb, strict=True)
+    ]
+    images = torch.from_numpy(blocks).to(torch.uint8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    np.testing.assert_allclose(_measure("grayscale", images)["grayscale_colourfulness"], expected, rtol=1e-4)
+    assert _measure("grayscale", _flat((77, 77, 77)))["grayscale_colourfulness"].item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("light", [(1.0, 0.85, 0.66), (0.6, 0.8, 1.0), (1.0, 0.5, 0.5), (0.5, 1.0, 0.6)])
+def test_a_tint_is_told_from_gray_and_from_colour(
+    light: tuple[float, float, float], rendered: tuple[Scenes, torch.Tensor]
+) -> None:
+    images = rendered[1]
+    gray = images.float().mean(1, keepdim=True) * 0.8 + 50  # none is so dark that its tint cannot be seen
+    tinted = (gray.clamp(0, 255) * torch.tensor(light)[:, None, None]).to(torch.uint8)
+    found = _measure("grayscale", tinted)
+    assert (found["grayscale"] == 0).all()
+    assert (found["grayscale_tinted"] == 1).all()
+    assert (_measure("grayscale", images)["grayscale_tinted"] == 0).all()
 
 
 def test_grain_is_no_colour_and_sepia_is_one(rendered: tuple[Scenes, torch.Tensor]) -> None:
@@ -129,24 +157,60 @@ def test_plain_sides_are_no_frame() -> None:
     noise = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (5, 3, 64, 64))).to(torch.uint8)
     noise[0, :, :40] = 250  # a plain sky: top and the upper part of the sides
     noise[1, :, 30:] = 250  # snow
-    noise[2, :, :10], noise[2, :, -10:] = 0, 0  # bars above and below only
+    noise[2, :, :10], noise[2, :, :, :10] = 0, 0  # bars above and at the left only: not opposite
     noise[3] = 200  # one colour all over
-    noise[4, :, :8], noise[4, :, -8:], noise[4, :, :, :8] = 9, 9, 9  # three sides
+    noise[4, :, :8], noise[4, :, -8:] = 250, 9  # above and below, but of two colours
     assert _measure("border", noise)["border"].tolist() == [0, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["grayscale", "border"])
+def test_bars_on_two_or_three_sides_are_a_border_with_its_widths() -> None:
+    noise = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (3, 3, 64, 100))).to(torch.uint8)
+    noise[0, :, :10], noise[0, :, -8:] = 0, 0
+    noise[1, :, :, :25], noise[1, :, :, -25:] = 200, 200
+    noise[2, :, :8], noise[2, :, -8:], noise[2, :, :, :9] = 9, 9, 9
+    found = _measure("border", noise)
+    assert found["border"].tolist() == [1, 1, 1]
+    sides = torch.stack([found[f"border_{side}"] for side in ("left", "right", "top", "bottom")], 1)
+    expected = [[0, 0, 10 / 64, 8 / 64], [0.25, 0.25, 0, 0], [0.09, 0, 0.125, 0.125]]
+    torch.testing.assert_close(sides, torch.tensor(expected))
+    torch.testing.assert_close(found["border_width"], torch.tensor([0.125, 0.25, 0.125]))
+
+
+def test_the_colour_of_a_border_is_known_and_of_none_unknown() -> None:
+    noise = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (3, 3, 64, 64))).to(torch.uint8)
+    noise[:2, :, :6], noise[:2, :, -6:] = 255, 255
+    noise[1, 1:, :6], noise[1, 1:, -6:] = 0, 0  # red, whose L* is 53.2 and C* 104.6
+    found = _measure("border", noise)
+    np.testing.assert_allclose(found["border_lightness"], [100, 53.24, np.nan], atol=0.05)
+    np.testing.assert_allclose(found["border_chroma"], [0, 104.55, np.nan], atol=0.05)
+
+
+def test_a_plain_background_is_no_border() -> None:
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    pictures = torch.full((3, 3, 96, 96), 245, dtype=torch.uint8)
+    disc = (x - 48).square() + (y - 48).square() < 36**2  # a ball in a studio, 13 % from each side
+    lozenge = (x - 48).abs() + (y - 48).abs() < 46
+    pictures[0, :, disc], pictures[1, :, lozenge] = 90, 40
+    pictures[2] = torch.where(disc, 120, 0)  # the moon
+    assert _measure("border", pictures)["border"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", PIXEL_ATTRIBUTES)
 def test_a_row_does_not_depend_on_its_companions(name: str, rendered: tuple[Scenes, torch.Tensor]) -> None:
     images = rendered[1][:40]
     together = _measure(name, images)
     for row in range(40):
         alone = _measure(name, images[row : row + 1])
         for column, values in together.items():
-            torch.testing.assert_close(values[row], alone[column][0], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(values[row], alone[column][0], rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["grayscale", "border"])
+@pytest.mark.parametrize("name", PIXEL_ATTRIBUTES)
 def test_the_smallest_pictures_have_an_answer(name: str) -> None:
-    for size in ((1, 1), (1, 9), (2, 2)):
-        for values in _measure(name, _flat((10, 200, 30), (7, 7, 7), size=size)).values():
-            assert torch.isfinite(values).all()
+    """Flat ones: where a flat picture tells nothing, the answer is that it does not."""
+    for size in ((1, 1), (1, 9), (9, 1), (2, 2), (3, 3)):
+        for column, values in _measure(name, _flat((10, 200, 30), (7, 7, 7), size=size)).items():
+            if column in UNKNOWN_OF_FLAT:
+                assert torch.isnan(values).all()
+            else:
+                assert torch.isfinite(values).all(), column

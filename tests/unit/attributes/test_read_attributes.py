@@ -16,7 +16,7 @@ from seedml.errors import UserError
 from seedml.models.bundled.parser import SceneReading
 
 PROMPTS = ["a red ball on grass", "the box is blue and stands on snow", "a portrait of a king", "a green tree, on sand"]
-SHARES = {"grayscale", "border", "lettering"}
+SHARES = {"grayscale", "grayscale_tinted", "border", "lettering"}
 
 
 def _reading() -> SceneReading:
