@@ -275,7 +275,11 @@ class StatisticsConfig:
     distances: list[str] = field(default_factory=lambda: ["fid"])
     """``fid``, and what is wanted beside it: ``fid_infinity``, ``kid``, ``cmmd``; each costs a pass over features."""
 
+    clustering: str = "kmeans"
+    """How seeds are clustered by style and layout: kmeans or agglomerative (Ward)."""
+
     def __post_init__(self) -> None:
+        _need_one_of("statistics.clustering", self.clustering, ("kmeans", "agglomerative"))
         _need_one_of("statistics.resampling", self.resampling, ("auto", "exact", "linear"))
         for name in self.distances:
             _need_one_of("statistics.distances", name, ("fid", "fid_infinity", "kid", "cmmd"))

@@ -21,12 +21,14 @@ import torch
 
 from seedml.attributes import load_attributes, share_columns
 from seedml.callbacks import AttributeStatistics, PerSeedFid, reference_for, run_over_rows
+from seedml.callbacks.likeness import example_table, seed_maps
 from seedml.callbacks.per_seed_fid import fid_frame, fid_headline, half_splits
 from seedml.config import resolved
 from seedml.files import atomic_path, fingerprint, finish_step, step_is_done
 from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
+from seedml.measurement.vectors import sums_hashes
 from seedml.per_seed.balance import Cube, balanced_cube, prompt_blocks
 from seedml.per_seed.first_order import EXACT, first_order, resampling_for
 from seedml.per_seed.folds import Folds, deviations
@@ -52,7 +54,8 @@ if TYPE_CHECKING:
 
 STEP = "summarize"
 SEEDS = "seeds.parquet"
-_LIBRARIES = ("seedml", "torch", "pytorch-lightning", "diffusers", "transformers", "numpy", "scipy")
+EXAMPLES, MAP = "examples.parquet", "seed_map.parquet"
+_LIBRARIES = ("seedml", "torch", "pytorch-lightning", "diffusers", "transformers", "numpy", "scipy", "scikit-learn")
 
 
 def summarize(config: StudyConfig, tracker: Tracker) -> None:
@@ -65,18 +68,23 @@ def summarize(config: StudyConfig, tracker: Tracker) -> None:
     if not is_rank_zero(os.environ):
         return  # one process does it
     measured = load_measurements(config.run_dir)
-    settings = {"statistics": resolved(config)["statistics"], "attributes": config.measure.attributes}
-    inputs = measured_hashes(config.run_dir)
-    there = (config.run_dir / SEEDS).is_file()
+    settings = {"statistics": resolved(config)["statistics"]}
+    inputs = measured_hashes(config.run_dir) | sums_hashes(config.run_dir, config.measure.vectors)
+    there = all((config.run_dir / name).is_file() for name in (SEEDS, EXAMPLES, MAP))
     if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
         return
     started = time.monotonic()
     folder = config.run_dir / ".summarize" / fingerprint({"settings": settings, "inputs": inputs})[:16]
     with threads(config.trainer.threads):
         frame, headline = seed_statistics(config, measured, tracker, folder)
-    with atomic_path(config.run_dir / SEEDS) as temporary:
-        frame.to_parquet(temporary, index=False)
+        places, alike = seed_maps(config.run_dir, measured.seed_list, config.measure.vectors, config.statistics)
+        examples = example_table(measured)
+    for name, table in ((SEEDS, frame), (EXAMPLES, examples), (MAP, places)):
+        with atomic_path(config.run_dir / name) as temporary:
+            table.to_parquet(temporary, index=False)
     tracker.table("seeds", frame)
+    tracker.table("seed_map", places)
+    headline |= alike
     update_summary(config.run_dir, headline | {"seconds": {STEP: round(time.monotonic() - started, 3)}})
     tracker.summary({name: value for name, value in headline.items() if name not in ("versions", "device")})
     record_inputs(config.run_dir, STEP, inputs)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seedml.files import atomic_write_bytes
+from seedml.files import atomic_write_bytes, sha256_of
 from seedml.measurement.results import safetensors_bytes
 
 if TYPE_CHECKING:
@@ -117,6 +117,12 @@ def read_sums(path: Path) -> SeedSums:
 
     arrays = load_file(path)
     return SeedSums(arrays["seed"], arrays["images"], arrays["total"])
+
+
+def sums_hashes(run_dir: Path, networks: Sequence[str]) -> dict[str, str]:
+    """File name -> SHA-256 of the sums that are there: inputs of what is made of them."""
+    paths = [sums_path(run_dir, network) for network in networks]
+    return {path.name: sha256_of(path) for path in paths if path.is_file()}
 
 
 def _arrays(sums: SeedSums) -> dict[str, NDArray[np.generic]]:

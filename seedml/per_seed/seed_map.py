@@ -6,14 +6,13 @@ vectors mean.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from seedml.per_seed.balance import Floats, Ints
 from seedml.per_seed.reliability import random_halves
 
-Method = Literal["kmeans", "agglomerative"]
 METHODS = ("kmeans", "agglomerative")
 MOST = 8
 """Clusters at most."""
@@ -66,10 +65,10 @@ class Clusters(NamedTuple):
     stability: float
     low: float
     high: float
-    method: Method
+    method: str
 
 
-def cluster_seeds(sums: VectorSums, method: Method = "kmeans", seed: int = 0) -> Clusters | None:
+def cluster_seeds(sums: VectorSums, method: str = "kmeans", seed: int = 0) -> Clusters | None:
     """Clusters of the seeds' mean vectors by Euclidean distance; ``None`` with fewer than six seeds.
 
     The number of clusters is chosen on all prompts by silhouette, not by stability, which would flatter the latter.
@@ -86,7 +85,7 @@ def cluster_seeds(sums: VectorSums, method: Method = "kmeans", seed: int = 0) ->
     return Clusters(labels, count, float(silhouette), float(middle), float(low), float(high), method)
 
 
-def stability(sums: VectorSums, count: int, method: Method = "kmeans", seed: int = 0) -> Floats:
+def stability(sums: VectorSums, count: int, method: str = "kmeans", seed: int = 0) -> Floats:
     """Adjusted Rand indices of ``count`` clusters of one half of the blocks with those of the other: one a halving."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -116,13 +115,13 @@ def map_seeds(points: Floats, seed: int = 0) -> tuple[Floats, str]:
     return np.asarray(mapped, np.float64), "t-SNE"
 
 
-def _candidates(points: Floats, method: Method, seed: int) -> list[Ints]:
+def _candidates(points: Floats, method: str, seed: int) -> list[Ints]:
     counts = range(2, min(MOST, len(points) - 1) + 1)
     found = [_labels(points, count, method, seed) for count in counts]
     return [labels for labels in found if len(np.unique(labels)) > 1]
 
 
-def _labels(points: Floats, count: int, method: Method, seed: int) -> Ints:
+def _labels(points: Floats, count: int, method: str, seed: int) -> Ints:
     """Cluster of each point ``S × D``; 0 is the largest, of equal ones that with the first point."""
     from sklearn.cluster import AgglomerativeClustering, KMeans
 
