@@ -1,4 +1,4 @@
-"""How big the object is: by the scene parser."""
+"""How big the object is: by the same box as its location."""
 
 from __future__ import annotations
 
@@ -7,15 +7,36 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from seedml.attributes import Attribute, AttributeBatch
+from seedml.attributes.location import Detector, object_boxes, subject
 
 
 def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     """Size of the object.
 
-    ``size``: square root of the area of its box as a fraction of the picture's side, 0..1.
-    Source: the parser's size, trained on rendered scenes with exact labels.
+    ``size``: square root of the area of its box as a fraction of the picture's, 0..1; NaN where there is no object to
+    speak of. ``size_width``, ``size_height``: the box's sides as fractions of the picture's, 0..1.
+    Source: ``location.object_boxes``.
     """
-    return {"size": batch.unknown() if batch.reading is None else batch.reading.size.clamp(0, 1)}
+    return sizes(object_boxes(batch))
 
 
-ATTRIBUTE = Attribute(("size",), measure, needs_reading=True)
+def sizes(boxes: Tensor) -> dict[str, Tensor]:
+    """Boxes ``N × 4`` (left, top, right, bottom in fractions) -> this attribute's columns."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(0, 1).unbind(1)
+    return {"size": (width * height).sqrt(), "size_width": width, "size_height": height}
+
+
+def with_network(name_or_path: str) -> Attribute:
+    """The size of the best box that an open-vocabulary detector finds for the prompt's subject; see ``location``.
+
+    Where location is measured by the same detector, it runs twice: attributes know nothing of each other.
+    """
+    detector = Detector("measure.networks.size", name_or_path).eval()
+
+    def detect(batch: AttributeBatch) -> Mapping[str, Tensor]:
+        return sizes(detector(batch.images, [subject(prompt) for prompt in batch.prompts]))
+
+    return Attribute(ATTRIBUTE.columns, detect, version=f"2 {detector.version}", network=detector)
+
+
+ATTRIBUTE = Attribute(("size", "size_width", "size_height"), measure, needs_reading=True, version="2")

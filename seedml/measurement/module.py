@@ -52,16 +52,18 @@ class MeasurementModule(pl.LightningModule):
         parser: the scene parser; needed where a network or an attribute needs its reading. It runs once a batch.
         summed: networks of which only sums of vectors are wanted.
         features: whether features are wanted; else they are ``N × 0``.
+        scenes: whether the images are of seedling's world. Else the parser's reading means nothing, attributes do not
+            see it, and the rules for other pictures hold.
 
     """
 
     def __init__(
         self, network: FeatureNetwork, attributes: Mapping[str, Attribute], parser: SceneParser | None,
-        summed: Sequence[FeatureNetwork] = (), *, features: bool = True,
+        summed: Sequence[FeatureNetwork] = (), *, features: bool = True, scenes: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.attributes, self.parser = network, dict(attributes), parser
-        self.summed, self._features = list(summed), features
+        self.summed, self._features, self._scenes = list(summed), features, scenes
         self._networks = nn.ModuleList(a.network for a in attributes.values() if a.network is not None)
 
     def setup(self, stage: str) -> None:
@@ -74,7 +76,8 @@ class MeasurementModule(pl.LightningModule):
         """Measure one batch: ``N × 3 × H × W`` uint8 with N prompts."""
         samples = batch.samples
         reading = self._read(samples.images)
-        columns = measure_attributes(self.attributes, AttributeBatch(samples.images, samples.prompts, reading))
+        batch_of_images = AttributeBatch(samples.images, samples.prompts, reading if self._scenes else None)
+        columns = measure_attributes(self.attributes, batch_of_images)
         features = self.network(samples.images, reading) if self._features else torch.empty(len(samples.images), 0)
         vectors = {network.name: network(samples.images, reading) for network in self.summed}
         return MeasuredBatch(batch.tile, samples.seeds, samples.prompt_ids, features, columns, vectors)
@@ -88,7 +91,9 @@ class MeasurementModule(pl.LightningModule):
         return None if self.parser is None else self.parser.read(images)
 
 
-def needs_parser(attributes: Mapping[str, Attribute], networks: Sequence[FeatureNetwork]) -> bool:
-    """Whether the scene parser has to run."""
+def needs_parser(
+    attributes: Mapping[str, Attribute], networks: Sequence[FeatureNetwork], *, scenes: bool = True
+) -> bool:
+    """Whether the scene parser has to run; attributes only have a use for it where the images are seedling's."""
     by_network = any(network.needs_reading for network in networks)
-    return by_network or any(attribute.needs_reading for attribute in attributes.values())
+    return by_network or (scenes and any(attribute.needs_reading for attribute in attributes.values()))

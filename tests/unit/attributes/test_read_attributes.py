@@ -16,7 +16,7 @@ from seedml.errors import UserError
 from seedml.models.bundled.parser import SceneReading
 
 PROMPTS = ["a red ball on grass", "the box is blue and stands on snow", "a portrait of a king", "a green tree, on sand"]
-SHARES = {"grayscale", "grayscale_tinted", "border", "lettering"}
+SHARES = {"grayscale", "grayscale_tinted", "border", "lettering", "sky_prominent"}
 
 
 def _reading() -> SceneReading:
@@ -61,8 +61,8 @@ def test_agreement_is_the_mean_probability_of_what_the_caption_names() -> None:
 
 def test_without_a_reading_such_attributes_are_unknown_and_pixel_attributes_are_not() -> None:
     found = _columns(None)
-    for name in ("sky", "location_x", "location_y", "size", "lettering", "agreement"):
-        assert torch.isnan(found[name]).all(), name
+    for name in ("sky", "location_x", "location_y", "size", "depth", "agreement"):
+        assert torch.isnan(found[name]).all(), name  # pictures of one colour: their rules cannot tell either
     assert torch.isfinite(found["grayscale"]).all()
 
 

@@ -1,0 +1,142 @@
+"""Networks that other people trained, from a folder here or from the Hugging Face hub. Knows not what they compute.
+
+Only safetensors are read: a pickled checkpoint may run anything. What a name means is decided by looking: a folder that
+exists is a folder, everything else is a hub id, ``owner/name`` or ``owner/name@revision``. Environment variables of
+the hub (``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_TOKEN``) hold as everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seedml.errors import UserError
+from seedml.files import read_json, sha256_of
+from seedml.models.quiet import quiet_libraries
+
+_CONFIG = "config.json"
+_WEIGHTS = "*.safetensors"
+_NEEDED = ("*.json", "*.txt", "*.model", _WEIGHTS)
+_PROCESSORS = ("AutoImageProcessor", "AutoProcessor")
+
+
+class Loaded(NamedTuple):
+    """A network ready to use."""
+
+    model: Any
+    """A transformers model on the CPU, float32, in evaluation mode."""
+    processor: Any
+    """What its inputs are made with, and its outputs read by."""
+    version: str
+    """Names the weights: the hub's commit, or a hash of configuration and weights in a folder."""
+
+
+def load_transformer(key: str, name_or_path: str, classes: Sequence[str], processor: str = _PROCESSORS[0]) -> Loaded:
+    """The network and its processor.
+
+    Args:
+        key: configuration key, for errors.
+        name_or_path: folder, or hub id with or without ``@revision``.
+        classes: transformers' auto classes that may load it, the first that knows the kind of network does.
+        processor: ``AutoImageProcessor``, or ``AutoProcessor`` where it takes texts too.
+
+    Raises:
+        UserError: no such folder, the hub cannot be reached, another kind of network, no safetensors, weights missing.
+
+    """
+    folder, version = find_network(key, name_or_path)
+    try:
+        with quiet_libraries():
+            model, missing = _load_model(key, folder, classes)
+        inputs = _class(processor).from_pretrained(folder, local_files_only=True)
+    except UserError:
+        raise
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unusable(key, name_or_path, _first_line(error)) from error
+    if missing:
+        raise _unusable(key, name_or_path, f"weights are missing: {', '.join(missing[:3])}")
+    return Loaded(model.eval().requires_grad_(False), inputs, version)
+
+
+def _load_model(key: str, folder: Path, classes: Sequence[str]) -> tuple[Any, list[str]]:
+    """The model, and the names of weights that the checkpoint does not have."""
+    config = _class("AutoConfig").from_pretrained(folder, local_files_only=True)
+    able = [_class(name) for name in classes if type(config) in _class(name)._model_mapping]
+    if not able:
+        raise UserError(
+            f"{key}: another kind of network", given=f"{folder} ({config.model_type})",
+            legal=f"what transformers' {' or '.join(classes)} loads",
+        )  # fmt: skip
+    model, report = able[0].from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, dtype="float32", output_loading_info=True
+    )
+    return model, sorted(report["missing_keys"])
+
+
+def _class(name: str) -> Any:
+    """One of transformers' auto classes; importing transformers takes seconds."""
+    import transformers
+
+    return getattr(transformers, name)
+
+
+def find_network(key: str, name_or_path: str) -> tuple[Path, str]:
+    """The folder with the network's files, fetched from the hub if it is not one here; and what names its weights.
+
+    Raises:
+        UserError: see :func:`load_transformer`.
+
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder, _hash_of(key, folder)
+    name, _, revision = name_or_path.partition("@")
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UserError(
+            f"{key}: no such folder", given=name_or_path,
+            legal="a folder with config.json and safetensors, or a hub id owner/name, also with @revision",
+            remedy="correct the path, or download the network there",
+        )  # fmt: skip
+    fetched = Path(_fetch(key, name, revision or None))
+    return fetched, fetched.name
+
+
+def _fetch(key: str, name: str, revision: str | None) -> str:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder: str = snapshot_download(name, revision=revision, allow_patterns=list(_NEEDED))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{key} is no folder here and cannot be had from the hub ({_first_line(error)})", given=name,
+            remedy="check the name and the network (a gated network needs `hf auth login`), or give the folder of a "
+            "downloaded copy",
+        ) from error  # fmt: skip
+    return folder
+
+
+def _hash_of(key: str, folder: Path) -> str:
+    """Hash of configuration and weights; a moved folder keeps it."""
+    weights = sorted(folder.glob(_WEIGHTS))
+    if not (folder / _CONFIG).is_file() or not weights:
+        raise UserError(
+            f"{key}: no network in this folder", given=str(folder), legal=f"a folder with {_CONFIG} and {_WEIGHTS}",
+            remedy="save it with save_pretrained, or download the safetensors files",
+        )  # fmt: skip
+    read_json(folder / _CONFIG)
+    digests = [sha256_of(path) for path in [*sorted(folder.glob("*.json")), *weights]]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+
+def _unusable(key: str, name_or_path: str, why: str) -> UserError:
+    return UserError(
+        f"{key}: the network cannot be loaded ({why})", given=name_or_path,
+        legal="a whole transformers checkpoint with safetensors and the processor's configuration",
+    )  # fmt: skip
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
