@@ -95,6 +95,8 @@ def make_run(root: Path, seeds: Sequence[int] = tuple(range(12)), name: str = "s
     images.to_parquet(run_dir / "images.parquet")
     table = _seed_table(images, seeds)
     table.to_parquet(run_dir / "seeds.parquet")
+    _places(seeds).to_parquet(run_dir / "seed_map.parquet")
+    _examples(images, seeds).to_parquet(run_dir / "examples.parquet")
     _write_json(run_dir / "summary.json", _summary(table, len(images), len(prompts(nasty))))
     _write_json(run_dir / "seedbook.json", _seedbook(name, table))
     _write_json(run_dir / "classifier" / "metrics.json", _metrics(seeds))
@@ -157,6 +159,23 @@ def _seed_table(images: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     return table
 
 
+def _places(seeds: Sequence[int]) -> pd.DataFrame:
+    """Seeds on a circle, in three clusters by style and in two by layout."""
+    turn = np.linspace(0, 2 * np.pi, len(seeds), endpoint=False)
+    table = pd.DataFrame({"seed": list(seeds)})
+    for name, clusters in (("style", 3), ("layout", 2)):
+        table[f"{name}_cluster"] = np.arange(len(seeds)) % clusters
+        table[f"{name}_map_x"], table[f"{name}_map_y"] = 40 * np.cos(turn), 9 * np.sin(turn)
+    return table
+
+
+def _examples(images: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """For every seed and attribute prompt 1 is the most typical and prompt 3 the most extreme."""
+    rows = [{"seed": seed, "attribute": column, "typical": 1, "extreme": 3}
+            for column in images.columns[4:] for seed in seeds]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _summary(table: pd.DataFrame, images: int, n_prompts: int) -> dict[str, Any]:
     best, worst = table.loc[table["fid"].idxmin()], table.loc[table["fid"].idxmax()]
     return {
@@ -174,6 +193,9 @@ def _summary(table: pd.DataFrame, images: int, n_prompts: int) -> dict[str, Any]
         "spread_null_p_grayscale": 1 / 201,
         "seed_share_size": {"value": 0.54, "low": 0.45, "high": 0.63, "n": n_prompts},
         "seed_share_sky": {"value": 0.71, "low": 0.6, "high": 0.8, "n": n_prompts},
+        "style_clusters": 3, "style_map": "PCA", "style_silhouette": {"value": 0.41},
+        "style_stability": {"value": 0.62, "low": 0.4, "high": 0.83, "n": n_prompts},
+        "layout_clusters": 2, "layout_map": "t-SNE", "layout_silhouette": {"value": 0.2},
         "seconds": {"generate": 184.2, "measure": 21.0, "summarize": 12.5, "classify": 95.0, "select": 1.2},
         "versions": {"torch": "2.12.1", "diffusers": "0.42.1", "seedml": "0.1.0"}, "device": "cpu (2 threads)",
     }  # fmt: skip

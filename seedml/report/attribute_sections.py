@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from seedml.report.chance import expected_highest_share
 from seedml.report.charts import Axis, Point, heat_map, interval_chart, padded, scatter_square
-from seedml.report.galleries import PictureGrid, extremes, grid
+from seedml.report.galleries import COLUMNS, STRIP, PictureGrid, extremes, grid, with_examples
 from seedml.report.headline import reached_by
 from seedml.report.inputs import Attribute, Run, SeedRow
-from seedml.report.numbers import Estimate, interval, percent, shown, text
+from seedml.report.numbers import Estimate, interval, p_value, percent, shown, text
 from seedml.report.pictures import CellKey, Picture
 from seedml.report.vocabulary import Wording, wording
 
@@ -40,6 +40,14 @@ def featured_seeds(run: Run) -> list[int]:
     """Every seed whose pictures some attribute section shows."""
     seeds = [row.seed for attribute in _sectioned(run) for row in _ends(run, attribute)]
     return seeds + [row.seed for _, row in _location_ends(run)]
+
+
+def example_cells(run: Run) -> set[CellKey]:
+    """The cells of the most typical and most extreme pictures that attribute sections show."""
+    if run.images is None:
+        return set()
+    shown = ((row.seed, attribute.column) for attribute in _sectioned(run) for row in _ends(run, attribute))
+    return {(seed, prompt) for seed, column in shown for prompt in run.examples.get((seed, column), ()) if prompt >= 0}
 
 
 def attribute_sections(run: Run, pictures: Mapping[CellKey, Picture]) -> list[AttributeSection]:
@@ -116,13 +124,19 @@ def _section(run: Run, pictures: Mapping[CellKey, Picture], attribute: Attribute
 def _end_grid(
     run: Run, pictures: Mapping[CellKey, Picture], attribute: Attribute, words: Wording, highest: bool
 ) -> PictureGrid:
-    rows = extremes(run, attribute.column, highest, SHOWN)
-    notes = {row.seed: _value_note(row.values[attribute.column], attribute.share) for row in rows}
-    return grid(run, pictures, [row.seed for row in rows], words.highest if highest else words.lowest, notes)
+    column, rows = attribute.column, extremes(run, attribute.column, highest, SHOWN)
+    notes = {row.seed: _value_note(row, attribute) for row in rows}
+    caption, seeds = words.highest if highest else words.lowest, [row.seed for row in rows]
+    columns = STRIP if run.examples else COLUMNS
+    return with_examples(run, pictures, grid(run, pictures, seeds, caption, notes, columns=columns), column)
 
 
-def _value_note(entry: Estimate, share: bool) -> str:
-    return f"{shown(entry, share)} ({interval(entry, share)})" if entry.has_interval else shown(entry, share)
+def _value_note(row: SeedRow, attribute: Attribute) -> str:
+    """``0.62 (0.60 to 0.64), q = 0.002``."""
+    entry, share, q = row.values[attribute.column], attribute.share, row.q_values.get(attribute.column)
+    bounds = f" ({interval(entry, share)})" if entry.has_interval else ""
+    chance = "" if q is None else f", {p_value(q).replace('p', 'q', 1)}"
+    return f"{shown(entry, share)}{bounds}{chance}"
 
 
 def _range_sentence(subject: str, ranked: Sequence[SeedRow], attribute: Attribute) -> str:

@@ -22,6 +22,7 @@ WIDTH = 680
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 48
 _HALF = 500
 _DENSE = 200  # points from which on marks have no outline: it would cover their neighbours
+_LETTERS = 200  # seeds up to which a mark on a map has room for its cluster's letter
 _CORNERS = {"golden": ((0.0, -1.35), (1.2, 0.85), (-1.2, 0.85)), "test": ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0))}
 _Element = ElementTree.Element
 
@@ -201,6 +202,103 @@ def scatter_square(points: Sequence[tuple[float, float, Point]], description: st
     _upright(svg, "vertical centre (0 top, 1 bottom)", top + side / 2)
     _verdict_legend(svg, [point for _, _, point in points])
     return _markup(svg)
+
+
+class HeatColumn(NamedTuple):
+    """One seed in a heat map: its number, and per row a score and whether it is marked; NaN draws nothing."""
+
+    name: str
+    scores: Sequence[float]
+    marked: Sequence[bool]
+    hover: str
+    link: str = ""
+
+
+def score_map(rows: Sequence[str], columns: Sequence[HeatColumn], description: str) -> Markup:
+    """Scores of seeds (columns) in attributes (rows) in steps of one, from three below to three above the mean.
+
+    One path a colour and one link a seed, so that a thousand cells stay small. A dot marks a cell.
+    """
+    left, top, tall = 172, _TOP + 6, 17
+    wide = (WIDTH - left - _RIGHT) / max(1, len(columns))
+    svg = _svg(top + tall * len(rows) + (30 if wide >= 7 else 12), description)
+    paths: dict[int, list[str]] = {}
+    for x, column in enumerate(columns):
+        for y, score in enumerate(column.scores):
+            if math.isfinite(score):
+                level = max(-3, min(3, math.trunc(score)))
+                corner = f"M{_short(left + x * wide)} {_short(top + y * tall)}"
+                paths.setdefault(level, []).append(f"{corner}h{_short(wide)}v{tall}h-{_short(wide)}z")
+    for level, cells in sorted(paths.items()):
+        _add(svg, "path", {"class": f"score score-{level}", "d": "".join(cells)})
+    for y, name in enumerate(rows):
+        _text(svg, name, left - 8, top + (y + 0.7) * tall, "tick", anchor="end")
+    for x, column in enumerate(columns):
+        _heat_column(svg, column, left + x * wide, top, wide, tall)
+    _score_legend(svg, left)
+    return _markup(svg)
+
+
+def _heat_column(svg: _Element, column: HeatColumn, x: float, top: float, wide: float, tall: float) -> None:
+    """Marks of a seed, its number below, and its link over all."""
+    for y, marked in enumerate(column.marked):
+        if marked:
+            _add(svg, "circle", {"class": "dot"}, cx=x + wide / 2, cy=top + (y + 0.5) * tall, r=min(1.9, 0.32 * wide))
+    bottom = top + tall * len(column.scores)
+    if wide >= 7:
+        label = _text(svg, column.name[-6:], 0, 0, "tiny", anchor="end")
+        label.set("transform", f"translate({_short(x + wide / 2 + 2.6)} {_short(bottom + 4)}) rotate(-90)")
+    cover = _add(_link(svg, column.link), "rect", {"class": "cover"}, x=x, y=top, width=wide, height=bottom - top)
+    _add(cover, "title").text = column.hover
+
+
+def _score_legend(svg: _Element, left: float) -> None:
+    x = left
+    for level, name in (
+        (-3, "−3 or less"),
+        (-2, "−2"),
+        (-1, "−1"),
+        (0, "mean"),
+        (1, "+1"),
+        (2, "+2"),
+        (3, "+3 or more"),
+    ):
+        _add(svg, "rect", {"class": f"score score-{level}"}, x=x, y=7, width=11, height=11)
+        _text(svg, name, x + 15, 17, "note")
+        x += 30 + 7 * len(name)
+
+
+def cluster_map(
+    places: Sequence[tuple[float, float]], clusters: Sequence[int], points: Sequence[tuple[str, str]], description: str
+) -> Markup:
+    """Seeds at their places on a map whose axes mean nothing; the cluster by colour and by letter.
+
+    Args:
+        places: (x, y) of each seed, any unit.
+        clusters: its cluster, from 0.
+        points: what it says on hover, and its link.
+        description: of the chart.
+
+    """
+    side, edge = 420, 26
+    svg = _svg(side, description, side, "square")
+    _add(svg, "rect", {"class": "plot"}, x=1, y=1, width=side - 2, height=side - 2)
+    (x_low, x_high), (y_low, y_high) = ((min(ends), max(ends)) for ends in zip(*places, strict=True))
+    along, down = _scale(x_low, x_high, edge, side - edge), _scale(y_low, y_high, side - edge, edge)
+    radius = 9.0 if len(places) <= _LETTERS else 4.0
+    for (x, y), cluster, (hover, link) in zip(places, clusters, points, strict=True):
+        holder = _link(svg, link)
+        kind = f"cluster cluster-{cluster}"
+        mark = _add(holder, "circle", {"class": kind}, cx=along(x), cy=down(y), r=radius)
+        _add(mark, "title").text = hover
+        if len(places) <= _LETTERS:
+            _text(holder, cluster_name(cluster), along(x), down(y) + 4, "letter", anchor="middle")
+    return _markup(svg)
+
+
+def cluster_name(cluster: int) -> str:
+    """``A`` for the largest, and so on."""
+    return chr(ord("A") + cluster)
 
 
 class _Plot(NamedTuple):

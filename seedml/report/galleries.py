@@ -20,6 +20,10 @@ COLUMNS = 6
 """Prompts beside each other in a grid of pictures."""
 BUDGET = 2000
 """Pictures for all seeds together: at 2 to 4 kB each the page stays below 10 MB, whatever the number of seeds."""
+STRIP = 5
+"""Prompts beside each other where a seed's own examples follow."""
+EXAMPLES = ("most typical of the seed", "most extreme of the seed")
+"""Headings of a seed's own examples."""
 ROWS = 5
 """Seeds at most in one comparison."""
 _SPLITS = ("test", "val", "train")
@@ -122,6 +126,19 @@ def grid(
         verdict, tags = (row.verdict, row.tags) if row else ("inconclusive", ())
         rows.append(GridRow(seed, verdict, note, frames, tuple(plain_tag(tag) for tag in tags)))
     return PictureGrid(caption, tuple(texts.get(prompt, f"prompt {prompt}") for prompt in prompts), tuple(rows))
+
+
+def with_examples(run: Run, pictures: Mapping[CellKey, Picture], plain: PictureGrid, column: str) -> PictureGrid:
+    """A grid whose rows end with the seed's most typical and its most extreme picture for an attribute."""
+    if not run.examples:
+        return plain
+    texts = prompt_texts(pictures)
+    rows = []
+    for row in plain.rows:
+        prompts = run.examples.get((row.seed, column), (-1, -1))
+        own = (_frame(pictures.get((row.seed, p)), row.seed, texts.get(p, f"prompt {p}")) for p in prompts)
+        rows.append(row._replace(frames=(*row.frames, *own)))
+    return plain._replace(prompts=plain.prompts + EXAMPLES, rows=tuple(rows))
 
 
 def prompt_texts(pictures: Mapping[CellKey, Picture]) -> dict[int, str]:

@@ -79,6 +79,8 @@ class Run:
         feature_notes: what ``features.safetensors`` says about the network.
         reference_notes: what ``reference.safetensors`` says about the reference.
         model: what the model said of itself when the images were made (``dataset.json``): size, scheduler, steps …
+        places: ``seed_map.parquet``: clusters of seeds and their places on maps.
+        examples: seed and attribute column -> prompt_ids of the most typical and the most extreme picture.
 
     """
 
@@ -94,6 +96,8 @@ class Run:
     feature_notes: Mapping[str, str]
     reference_notes: Mapping[str, str]
     model: Mapping[str, Any]
+    places: pd.DataFrame | None = None
+    examples: Mapping[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
 
     def chosen(self, kind: str) -> tuple[int, ...]:
         """The seeds that selection listed as ``golden``, ``inferior`` or ``diverse``; empty before selection."""
@@ -157,6 +161,8 @@ def read_run(run_dir: Path, shard_dir: Path, name: str, settings: Mapping[str, A
         feature_notes=_safetensors_notes(run_dir / "features.safetensors"),
         reference_notes=_safetensors_notes(run_dir / "reference.safetensors"),
         model=(_json_if_there(shard_dir / "dataset.json") or {}).get("model") or {},
+        places=_table_if_there(run_dir / "seed_map.parquet"),
+        examples=_examples(_table_if_there(run_dir / "examples.parquet")),
     )
 
 
@@ -170,6 +176,13 @@ def _table_if_there(path: Path) -> pd.DataFrame | None:
     import pandas as pd
 
     return pd.read_parquet(path)
+
+
+def _examples(table: pd.DataFrame | None) -> dict[tuple[int, str], tuple[int, int]]:
+    if table is None:
+        return {}
+    rows = zip(table["seed"], table["attribute"], table["typical"], table["extreme"], strict=True)
+    return {(int(seed), str(name)): (int(typical), int(extreme)) for seed, name, typical, extreme in rows}
 
 
 def _safetensors_notes(path: Path) -> dict[str, str]:

@@ -19,10 +19,17 @@ from seedml import __version__
 from seedml.config import StudyConfig
 from seedml.files import atomic_write_text
 from seedml.report import charts, galleries
-from seedml.report.attribute_sections import attribute_sections, featured_seeds, seed_points, value_range
+from seedml.report.attribute_sections import (
+    attribute_sections,
+    example_cells,
+    featured_seeds,
+    seed_points,
+    value_range,
+)
 from seedml.report.classifier_section import classifier_section
 from seedml.report.headline import headlines, permutation_statement
 from seedml.report.inputs import Run, collect
+from seedml.report.likeness_section import heat_map_section, likeness_sections, likeness_seeds
 from seedml.report.methods import failed_images, methods
 from seedml.report.numbers import text
 from seedml.report.pictures import CellKey, Picture, read_pictures
@@ -63,8 +70,8 @@ def render(run: Run) -> str:
 
 def _context(run: Run) -> dict[str, Any]:
     best, worst = galleries.best_and_worst(run)
-    featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run)]
-    pictures = read_pictures(run.shard_dir, galleries.cells_needed(run, featured))
+    featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run), *likeness_seeds(run)]
+    pictures = read_pictures(run.shard_dir, galleries.cells_needed(run, featured) | example_cells(run))
     script = _own("report.js")
     return {
         "run": run,
@@ -79,6 +86,8 @@ def _context(run: Run) -> dict[str, Any]:
         "fid_chart": _fid_chart(run),
         "permutation": permutation_statement(run),
         "attributes": attribute_sections(run, pictures),
+        "heat_map": heat_map_section(run),
+        "likeness": likeness_sections(run, pictures),
         "variance": variance_section(run),
         "classifier": classifier_section(run),
         "diverse": _diverse(run, pictures),

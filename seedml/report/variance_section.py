@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -32,8 +33,19 @@ def variance_section(run: Run) -> VarianceSection | None:
     bounds = f" ({run.confidence} interval {interval(entry, share=True)})" if entry.has_interval else ""
     name = wording(strongest).title
     finding = f"The seed’s grip is strongest on “{name}”: {percent(entry.value)} of its variance{bounds}."
+    finding += _location_finding(shares)
     title = "Share of each attribute’s variance that the seed explains."
     return VarianceSection(bar_chart(bars, "share of the variance, %", title), finding)
+
+
+def _location_finding(shares: Mapping[str, Estimate]) -> str:
+    """Where the object stands is what a caption says least of."""
+    x, y = (shares.get(f"location_{axis}") for axis in "xy")
+    if x is None or y is None:
+        return ""
+    spans = (f" ({interval(entry, share=True)})" if entry.has_interval else "" for entry in (x, y))
+    across, down = (f"{percent(entry.value)}{span}" for entry, span in zip((x, y), spans, strict=True))
+    return f" Of where the object stands it explains {across} across and {down} up and down."
 
 
 def _seed_shares(run: Run) -> dict[str, Estimate]:

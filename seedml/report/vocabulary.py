@@ -70,10 +70,30 @@ _WORDINGS = {
         "mean probability", highest="Closest to the caption", lowest="Farthest from the caption",
     ),
     "location_x": Wording(
-        "Horizontal location", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right", detail=True,
+        "Horizontal location", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right",
+        highest="Objects farthest right", lowest="Objects farthest left",
     ),
     "location_y": Wording(
-        "Vertical location", "Mean centre of the object, from top 0 to bottom 1.", "0 top … 1 bottom", detail=True,
+        "Vertical location", "Mean centre of the object, from top 0 to bottom 1.", "0 top … 1 bottom",
+        highest="Lowest objects", lowest="Highest objects",
+    ),
+    "brightness": Wording(
+        "Brightness", "Mean brightness of the pictures.", "mean brightness", highest="Brightest", lowest="Darkest",
+    ),
+    "saturation": Wording(
+        "Saturation", "How strong colours are in the mean.", "mean saturation", highest="Strongest colours",
+        lowest="Palest colours",
+    ),
+    "contrast": Wording(
+        "Contrast", "How far apart light and dark are.", "mean contrast", highest="Most contrast",
+        lowest="Least contrast",
+    ),
+    "sharpness": Wording(
+        "Sharpness", "How much fine detail there is.", "mean sharpness", highest="Sharpest", lowest="Softest",
+    ),
+    "symmetry": Wording(
+        "Symmetry", "How alike the left and the right half are.", "mean symmetry", highest="Most symmetric",
+        lowest="Least symmetric",
     ),
 }  # fmt: skip
 
@@ -85,7 +105,9 @@ def wording(column: str, share: bool = False) -> Wording:
         return known
     title = column.replace("_", " ").capitalize()
     reading = f"Share of a seed’s pictures with “{column}”." if share else f"Mean of “{column}” over a seed’s pictures."
-    return Wording(title, reading, "share of pictures, %" if share else f"mean {column}", share=share)
+    part = column.partition("_")[0] in _WORDINGS  # such as border_left: it refines an attribute that has a section
+    unit = "share of pictures, %" if share else f"mean {column}"
+    return Wording(title, reading, unit, share=share, detail=part, lowest="" if share else "Lowest")
 
 
 def order(columns: list[str]) -> list[str]:
