@@ -20,7 +20,7 @@ functions below. Does not know where features come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, log, pi
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from torch import Tensor
 from seedml.per_seed.balance import Floats, Ints
 from seedml.per_seed.folds import Folds
 from seedml.per_seed.frechet import Reference
+from seedml.per_seed.intervals import Jackknife
 from seedml.per_seed.moments import Moments
 from seedml.per_seed.permutation import mean_null, permutation_p, spread
 
@@ -39,6 +40,8 @@ _STEP = 0.4
 """Step in log s of the trapezoid rule. The integrand is analytic for |Im log s| < π/2: error exp(−π²/0.4) = 2e-11."""
 _TAIL = log(1e10)
 """How far, in log s, the rule reaches beyond the roots of the smallest and the largest eigenvalue: error 1e-10."""
+_PAIRS_AT_ONCE = 512
+"""Pairs whose products of eigenvectors are held at a time."""
 
 
 class Influences(NamedTuple):
@@ -62,7 +65,7 @@ class _Set(NamedTuple):
         offset: ``… × d``, mean minus the reference's.
         centred: ``… × n × d``, Y.
         eigenvalues: ``… × k``, g: of Y Σr Yᵀ, k = min(n, d), 0 where rounding cannot tell them from 0.
-        shares: ``… × n × k``, what each vector contributes to each eigenvalue; columns sum to 1.
+        left: ``… × n × k``, the eigenvectors of Y Σr Yᵀ: 0 where the eigenvalue is.
         distance: ``…``.
 
     """
@@ -71,7 +74,7 @@ class _Set(NamedTuple):
     offset: Tensor
     centred: Tensor
     eigenvalues: Tensor
-    shares: Tensor
+    left: Tensor
     distance: Tensor
 
 
@@ -83,7 +86,7 @@ def influences_of_samples(features: Tensor, reference: Reference) -> Influences:
     set's own images never leave its span, within which the distance is smooth.
     """
     x = _set_of(features, reference)
-    rooted = (x.shares * x.eigenvalues.sqrt()[..., None, :]).sum(-1) * (x.n - 1) ** 0.5
+    rooted = (x.left.square() * x.eigenvalues.sqrt()[..., None, :]).sum(-1) * (x.n - 1) ** 0.5
     quadratic = x.centred.square().sum(-1) - rooted
     scaled = x.n / (x.n - 1) * (quadratic - quadratic.mean(-1, keepdim=True))
     return Influences(x.distance, 2 * (x.centred * x.offset[..., None, :]).sum(-1) + scaled)
@@ -97,15 +100,135 @@ def deletions_of_samples(features: Tensor, reference: Reference) -> Influences:
     x = _set_of(features, reference)
     if x.n < 3:
         raise ValueError(f"a deletion must leave two images or more, given: {x.n} images")
-    n = x.n
-    lengths, total = x.centred.square().sum(-1), x.centred.square().sum((-1, -2))
-    roots = x.eigenvalues.sqrt().sum(-1)
-    mean_part = lengths / (n - 1) ** 2 - 2 * (x.centred * x.offset[..., None, :]).sum(-1) / (n - 1)
-    trace_part = (total / (n - 1))[..., None] / (n - 2) - n / (n - 1) / (n - 2) * lengths
-    # tr (RΣR)^½ without the image, minus with it; the change of divisor apart from the change of the scatter
-    divisor = ((n - 2) ** -0.5 - (n - 1) ** -0.5) * roots
-    overlap = divisor[..., None] + _root_changes(x) * (n - 2) ** -0.5
-    return Influences(x.distance, -(n - 1) * (mean_part + trace_part - 2 * overlap))
+    return Influences(x.distance, -(x.n - 1) * _changes_without_one(x))
+
+
+class Deletions(NamedTuple):
+    """Deletions of single images, and of pairs of them.
+
+    Attributes:
+        distance: ``…`` float64, ≥ 0.
+        value: ``… × n``, as in :class:`Influences`.
+        second: ``… × K``, of each pair i, j:  distance − distance₋ᵢ − distance₋ⱼ + distance₋ᵢⱼ.
+
+    """
+
+    distance: Tensor
+    value: Tensor
+    second: Tensor
+
+
+def deletions_of_pairs(features: Tensor, reference: Reference, pairs: Ints) -> Deletions:
+    """As :func:`deletions_of_samples` (n ≥ 4), with the second differences of some pairs, for :func:`sharpened`.
+
+    Args:
+        features: ``… × n × d``, any float.
+        reference: what to measure from.
+        pairs: ``K × 2`` indices of two different vectors (:func:`random_pairs`).
+
+    """
+    x = _set_of(features, reference)
+    if x.n < 4:
+        raise ValueError(f"deletions of pairs must leave two images or more, given: {x.n} images")
+    one = _changes_without_one(x)
+    second = [
+        _changes_without_two(x, *part.unbind(1)) - one[..., part].sum(-1)
+        for part in torch.split(torch.from_numpy(pairs).to(one.device), _PAIRS_AT_ONCE)
+    ]
+    return Deletions(x.distance, -(x.n - 1) * one, torch.cat(second, -1))
+
+
+def random_pairs(n: int, count: int, generator: np.random.Generator) -> Ints:
+    """``count`` pairs of different numbers in 0 … n − 1: ``count × 2`` int64."""
+    first = generator.integers(n, size=count)
+    return np.stack([first, (first + generator.integers(1, n, size=count)) % n], 1)
+
+
+def _changes_without_one(x: _Set) -> Tensor:
+    """Distance without each image, minus the distance: ``… × n``. The scatter that is left is ``S − c y yᵀ``."""
+    n, c, u2 = x.n, x.n / (x.n - 1), x.left.square()
+    at_zero = _or_zero(1 - c * u2.sum(-1, keepdim=True)).clamp(min=0)
+
+    def logarithm(near: Tensor, far: Tensor) -> Tensor:
+        q = c * u2 @ near
+        return torch.where(q < 0.5, torch.log1p(-q.clamp(max=0.5)), torch.log(at_zero + c * u2 @ far))
+
+    return _change(x, x.centred, c * x.centred.square().sum(-1), _root_change(x, logarithm), n - 1)
+
+
+def _changes_without_two(x: _Set, first: Tensor, second: Tensor) -> Tensor:
+    """Distance without two images, minus the distance: ``… × K``.
+
+    The scatter that is left is ``S − Z C Zᵀ`` with the two vectors as Z and ``C = 1 + 11ᵀ/(n − 2)``, and the logarithm
+    that of the determinant of the 2 × 2 matrix ``1 − C Zᵀ (M + s²)⁻¹ Z``.
+    """
+    n, i, j = x.n, x.left[..., first, :], x.left[..., second, :]
+    products = torch.stack([i * i, j * j, i * j])  # 3 × … × K × k
+
+    def times_c(p: Tensor) -> Tensor:
+        both = p / (n - 2)
+        return torch.stack([p[0] + both[0] + both[2], p[2] + both[2] + both[1],
+                            p[2] + both[2] + both[0], p[1] + both[1] + both[2]])  # fmt: skip
+
+    identity = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=i.dtype, device=i.device).view(4, *[1] * i.dim())
+    at_zero = _or_zero(identity - times_c(products.sum(-1, keepdim=True)))
+
+    def logarithm(near: Tensor, far: Tensor) -> Tensor:
+        q = times_c(products @ near)
+        lost = q[0] + q[3] - (q[0] * q[3] - q[1] * q[2])
+        far_only = products @ far
+        e = at_zero + times_c(far_only)
+        # rounding aside, the determinant is at least that of the part that at_zero is added to
+        least = n / (n - 2) * (far_only[0] * far_only[1] - far_only[2].square())
+        kept = torch.maximum(e[0] * e[3] - e[1] * e[2], least.clamp(min=torch.finfo(i.dtype).tiny))
+        return torch.where(lost < 0.5, torch.log1p(-lost.clamp(max=0.5)), torch.log(kept))
+
+    yi, yj = x.centred[..., first, :], x.centred[..., second, :]
+    scatter = yi.square().sum(-1) + yj.square().sum(-1) + (yi + yj).square().sum(-1) / (n - 2)
+    return _change(x, yi + yj, scatter, _root_change(x, logarithm), n - 2)
+
+
+def _change(x: _Set, removed: Tensor, scatter: Tensor, root: Tensor, left: int) -> Tensor:
+    """Distance of what is left minus the distance.
+
+    Args:
+        x: the whole set.
+        removed: ``… × K × d``, sum of the centred vectors that were taken out.
+        scatter: ``… × K``, trace of the scatter they took with them.
+        root: ``… × K``, change of the trace of the root of the scatter, seen from the reference.
+        left: vectors left.
+
+    """
+    total, roots = x.centred.square().sum((-1, -2)), x.eigenvalues.sqrt().sum(-1)
+    mean = removed.square().sum(-1) / left**2 - 2 * (removed * x.offset[..., None, :]).sum(-1) / left
+    trace = (total * (x.n - left) / (x.n - 1))[..., None] / (left - 1) - scatter / (left - 1)
+    divisor = (left - 1) ** -0.5 - (x.n - 1) ** -0.5  # the change of divisor, apart from the change of the scatter
+    overlap: Tensor = (divisor * roots)[..., None] + root * (left - 1) ** -0.5
+    return mean + trace - 2 * overlap
+
+
+def _or_zero(values: Tensor) -> Tensor:
+    """What rounding makes of 0 is 0: so is 1 − q at s = 0 of a set whose vectors are independent."""
+    return torch.where(values.abs() > 1e-9, values, 0.0)
+
+
+def _root_change(x: _Set, logarithm: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``1/π ∫₀^∞ log(…) ds`` for each vector or pair, by the trapezoid rule in log s.
+
+    Args:
+        x: the whole set.
+        logarithm: ``g/(g + s²)`` and ``s²/(g + s²)`` for eigenvalues g and nodes s, ``… × k × nodes`` each -> ``… × K ×
+            nodes``. The one makes the matrix that is subtracted from 1 (small for large s), the other what is left of
+            it at small s, where 1 − q would cancel.
+
+    """
+    g = x.eigenvalues
+    alive = g[g > 0] if bool((g > 0).any()) else torch.ones_like(g[..., :1])
+    low, high = 0.5 * log(float(alive.min())) - _TAIL, 0.5 * log(float(alive.max())) + _TAIL
+    s = torch.exp(torch.linspace(low, high, ceil((high - low) / _STEP) + 1, dtype=g.dtype, device=g.device))
+    sum_of_squares = g[..., None] + s.square()
+    integrand = logarithm(g[..., None] / sum_of_squares, s.square() / sum_of_squares) * s
+    return integrand.sum(-1) * (high - low) / (len(s) - 1) / pi
 
 
 def _set_of(features: Tensor, reference: Reference) -> _Set:
@@ -116,18 +239,20 @@ def _set_of(features: Tensor, reference: Reference) -> _Set:
     mean = features.mean(-2)
     centred = features - mean[..., None, :]
     rooted = centred @ reference.root
-    if n < d:
-        eigenvalues, vectors = torch.linalg.eigh(rooted @ rooted.mT)
-        shares = vectors.square()
+    if n <= d + 1:  # up to there the vectors may be independent, and `left` has to be orthogonal to the last digit
+        eigenvalues, left = torch.linalg.eigh(rooted @ rooted.mT)
+        left = left - left.mean(-2, keepdim=True)  # small eigenvalues' vectors mix with the known null vector, 1
+        left = left / torch.linalg.vector_norm(left, dim=-2, keepdim=True).clamp(min=torch.finfo(left.dtype).tiny)
     else:
         _, vectors = torch.linalg.eigh(rooted.mT @ rooted)
-        shares = (rooted @ vectors).square()
-        eigenvalues = shares.sum(-2)  # Rayleigh quotients: better than eigh's, and the influences sum to 0
-        shares = shares / eigenvalues.clamp(min=torch.finfo(torch.float64).tiny)[..., None, :]
+        left = rooted @ vectors
+        eigenvalues = left.square().sum(-2)  # Rayleigh quotients: better than eigh's, and the influences sum to 0
+        left = left / eigenvalues.clamp(min=torch.finfo(torch.float64).tiny).sqrt()[..., None, :]
     eigenvalues = _above_rounding(eigenvalues)
+    left = torch.where(eigenvalues[..., None, :] > 0, left, 0.0)
     overlap = eigenvalues.sqrt().sum(-1) / (n - 1) ** 0.5
     offset, trace = mean - reference.mean, centred.square().sum((-1, -2)) / (n - 1)
-    return _Set(n, offset, centred, eigenvalues, shares, _distance(offset, trace, overlap, reference))
+    return _Set(n, offset, centred, eigenvalues, left, _distance(offset, trace, overlap, reference))
 
 
 def _above_rounding(eigenvalues: Tensor) -> Tensor:
@@ -143,29 +268,6 @@ def _distance(offset: Tensor, trace: Tensor, overlap: Tensor, reference: Referen
     distance = offset.square().sum(-1) + trace + reference.trace - 2 * overlap
     rounding = torch.finfo(distance.dtype).eps ** 0.5 * offset.shape[-1] ** 0.5 * (trace + reference.trace)
     return torch.where(distance > rounding, distance, 0.0)
-
-
-def _root_changes(x: _Set) -> Tensor:
-    """``tr (M − c z zᵀ)^½ − tr M^½`` for each vector: ``… × n``; M = R YᵀY R, z = R y, c = n/(n − 1).
-
-    With shares U and eigenvalues g:  q(s) = c zᵀ (M + s²)⁻¹ z = c Σⱼ Uⱼ gⱼ/(gⱼ + s²). For s -> 0 of a set whose vectors
-    are independent q is 1, so that 1 − q is taken as (1 − q(0)) + c Σⱼ Uⱼ s²/(gⱼ + s²) where q is near 1.
-    """
-    g, c = x.eigenvalues, x.n / (x.n - 1)
-    alive = g > 0
-    if not bool(alive.any()):
-        return torch.zeros_like(x.shares[..., 0])
-    low, high = 0.5 * log(float(g[alive].min())) - _TAIL, 0.5 * log(float(g.max())) + _TAIL
-    s = torch.exp(torch.linspace(low, high, ceil((high - low) / _STEP) + 1, dtype=g.dtype, device=g.device))
-    step = (high - low) / (len(s) - 1)
-    shares = torch.where(alive[..., None, :], x.shares, 0.0)
-    ratio = g[..., None] / (g[..., None] + s.square())  # … × k × nodes
-    q = c * shares @ ratio
-    at_zero = 1 - c * shares.sum(-1, keepdim=True)
-    at_zero = torch.where(at_zero > 1e-9, at_zero, 0.0)
-    rest = at_zero + c * shares @ (s.square() / (g[..., None] + s.square()))
-    logarithm = torch.where(q < 0.5, torch.log1p(-q.clamp(max=0.5)), torch.log(rest))
-    return (logarithm * s).sum(-1) * step / pi
 
 
 @dataclass(frozen=True)
@@ -262,6 +364,40 @@ def first_order_halves(distances: Floats, sums: Floats, sizes: Ints, halves: Int
         kept = (halves == side).astype(np.float64)
         sides.append(distances - (1 - kept) @ sums.T / (kept @ sizes)[:, None])
     return sides[0], sides[1]
+
+
+def sharpened(jackknife: Jackknife, second: Floats, n: int) -> Jackknife:
+    """A jackknife of single prompts whose variance is freed of what it counts double (Efron & Stein 1981, section 5).
+
+    A distance is a mean of the images' own effects plus a mean over *pairs* of images. The jackknife finds the variance
+    of the first, and twice that of the second: ``n²/2 · var(second differences)``, which is taken off once. The result
+    is at least half the given variance, which is all that can be due to pairs.
+
+    In simulated studies (prompts shared by 6 seeds, 40 to 60 repetitions, so ± 0.1) the root mean square of errors over
+    the true standard deviation of deviations from the mean seed, and the coverage of 95 % limits, were
+
+        n × d            plain          sharpened
+        256 × 16         1.05, 96 %     0.98, 94 %
+        256 × 16, null   1.47, 100 %    1.10, 96 %       null: every seed is the reference
+        200 × 64, null   1.43, 99 %     1.02, 96 %
+        200 × 64         1.26, 98 %     1.03, 95 %
+        100 × 64         1.44, 100 %    1.02, 95 %
+        50 × 64          1.15, 98 %     0.81, 87 %       n < d: too narrow, do not use
+
+    The infinitesimal jackknife and delete-a-block jackknife (16 blocks) were as wide as the plain one, within 0.05; but
+    for n < d influences made it another 0.2 wider: there use deletions. Correcting the *bias* by a jackknife or by
+    :mod:`~seedml.per_seed.extrapolation` fails for n below about 2 d: at 200 × 64 it leaves −0.2 to −0.3 of a bias of
+    3.3 to 5.8, at 100 × 64 −1.6 of 12, at 50 × 64 −7 of 29.
+
+    Args:
+        jackknife: of ``…``, from folds of single prompts.
+        second: ``… × K``, the same function of the seeds' second differences (:func:`deletions_of_pairs`).
+        n: prompts.
+
+    """
+    variance = np.asarray(jackknife.error) ** 2
+    double = n**2 / 2 * second.var(axis=-1)
+    return jackknife._replace(error=np.sqrt(np.maximum(variance - double, variance / 2)))
 
 
 def spread_test(pooled: Floats, permutations: Iterable[Ints]) -> tuple[float, float]:

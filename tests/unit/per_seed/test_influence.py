@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from seedml.per_seed.balance import prompt_blocks
-from seedml.per_seed.folds import block_moments, deviations, fold_distances
+from seedml.per_seed.folds import block_moments, deviations, fold_distances, half_distances
 from seedml.per_seed.frechet import Reference, frechet_distances, frechet_distances_of_samples
 from seedml.per_seed.influence import (
     Gradient,
     block_sums,
+    deletions_of_pairs,
     deletions_of_samples,
     first_order_folds,
     first_order_halves,
     influences_of_samples,
+    random_pairs,
+    sharpened,
     spread_test,
 )
 from seedml.per_seed.moments import Moments
@@ -40,17 +43,27 @@ def _weighted(x: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, tor
     return mean, (y * weights[:, None]).mT @ y * len(x) / (len(x) - 1)
 
 
+def _plain(x: torch.Tensor, reference: Reference) -> torch.Tensor:
+    """Distances of ``… × n × d`` by singular values, which keep their digits where a covariance has no full rank."""
+    centred = (x - x.mean(-2, keepdim=True)) / (x.shape[-2] - 1) ** 0.5
+    overlap = torch.linalg.svdvals(centred @ reference.root).sum(-1)
+    offset = (x.mean(-2) - reference.mean).square().sum(-1)
+    return offset + centred.square().sum((-1, -2)) + reference.trace - 2 * overlap
+
+
+def _without(x: torch.Tensor, reference: Reference, *dropped: int) -> torch.Tensor:
+    return _plain(x[..., [i for i in range(x.shape[-2]) if i not in dropped], :], reference)
+
+
 def _without_each(x: torch.Tensor, reference: Reference) -> torch.Tensor:
-    n = x.shape[-2]
-    kept = [[j for j in range(n) if j != i] for i in range(n)]
-    return torch.stack([frechet_distances_of_samples(x[..., rows, :], reference) for rows in kept], -1)
+    return torch.stack([_without(x, reference, i) for i in range(x.shape[-2])], -1)
 
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_an_influence_is_the_derivative_by_the_image_s_weight(n: int, d: int) -> None:
     features, reference = _study(n, d)
     found = influences_of_samples(features, reference)
-    step = 1e-4
+    step = 1e-3  # rounding of a distance of rank-deficient Gaussians is 1e-7, a hundredth of what this step moves
     for x, influences in zip(features, found.value, strict=True):
         for i in range(n):
             sides = []
@@ -108,6 +121,81 @@ def test_deletions_are_the_distances_without_each_image(n: int, d: int) -> None:
         frechet_distances_of_samples(features, reference)[:, None] - _without_each(features, reference)
     )
     torch.testing.assert_close(found.value, expected, rtol=0, atol=1e-8 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 7), (9, 8), (8, 8), (7, 8), (12, 30), (4, 6)])
+def test_second_differences_are_those_of_brute_force(n: int, d: int) -> None:
+    features, reference = _study(n, d)
+    pairs = random_pairs(n, 25, np.random.default_rng(0))
+    found = deletions_of_pairs(features, reference, pairs)
+    single, whole = _without_each(features, reference), _plain(features, reference)
+    expected = torch.stack(
+        [whole - single[:, i] - single[:, j] + _without(features, reference, i, j) for i, j in pairs], -1
+    )
+    torch.testing.assert_close(found.second, expected, rtol=0, atol=1e-7 * float(expected.abs().max()))
+    alone = deletions_of_samples(features, reference)
+    torch.testing.assert_close(found.value, alone.value, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.distance, alone.distance, rtol=1e-9, atol=1e-9)
+
+
+def test_pairs_are_of_different_images_all_equally_often() -> None:
+    pairs = random_pairs(5, 4000, np.random.default_rng(0))
+    counts = np.zeros((5, 5), np.int64)
+    np.add.at(counts, (pairs[:, 0], pairs[:, 1]), 1)
+    assert (np.diag(counts) == 0).all()
+    off = counts[~np.eye(5, dtype=bool)]
+    assert abs(off - 200).max() < 5 * 200**0.5
+
+
+def test_sharpened_errors_are_the_spread_of_repeated_studies_where_the_jackknife_s_are_too_large() -> None:
+    """Seed and reference alike: what a distance is then is a square of noise, the worst case of the jackknife."""
+    rng = np.random.default_rng(0)
+    n, d = 80, 12
+    reference = Reference.of_gaussian(torch.zeros(d), torch.eye(d), 10**9)
+    features = torch.from_numpy(rng.normal(size=(240, n, d)))
+    pairs = random_pairs(n, 300, rng)
+    parts = [deletions_of_pairs(part, reference, pairs) for part in features.split(40)]
+    distance, value, second = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    plain = first_order_folds(distance, value, np.ones(n, np.int64)).jackknife()
+    sharp = sharpened(plain, second, n)
+    ratio = [np.sqrt((errors.error**2).mean()) / distance.std(ddof=1) for errors in (plain, sharp)]
+    assert ratio[0] > 1.25
+    assert 0.9 < ratio[1] < 1.15
+    assert (sharp.error >= plain.error / 2**0.5 - 1e-12).all()
+    assert (sharp.error <= plain.error).all()
+    assert sharp.freedom == n - 1
+
+
+def test_the_first_order_agrees_with_the_delete_a_block_jackknife() -> None:
+    """In a study of the size that the bundled features give: 12 seeds × 320 prompts × 16 numbers, 20 blocks."""
+    features, reference = _study(320, 16, sets=12)
+    features = features + 0.7 * features[:1].roll(1, 1)  # prompts that all seeds share
+    blocks = prompt_blocks(320, 20)
+    exact = fold_distances(block_moments(features, blocks, reference.mean), reference)
+    for table in (influences_of_samples, deletions_of_samples):
+        found = table(features, reference)
+        distances, values = found.distance.numpy(), found.value.numpy()
+        by_block = first_order_folds(distances, *block_sums(values, blocks))
+        by_prompt = first_order_folds(distances, values, np.ones(320, np.int64))
+        for statistic in (lambda distances: distances, deviations):
+            expected = exact.jackknife(statistic).error
+            # the same blocks: only the second order differs. Prompts: so does the noise of an error from 19 degrees
+            np.testing.assert_allclose(by_block.jackknife(statistic).error, expected, rtol=0.08)
+            ratio = by_prompt.jackknife(statistic).error / expected
+            assert 0.8 < np.sqrt((ratio**2).mean()) < 1.25
+
+
+def test_first_order_halves_order_seeds_as_exact_halves_do() -> None:
+    features, reference = _study(200, 8, sets=12)
+    blocks = prompt_blocks(200, 10)
+    halves = random_halves(10, 5, np.random.default_rng(0))
+    exact = half_distances(block_moments(features, blocks, reference.mean), halves, reference)
+    found = deletions_of_samples(features, reference)
+    first = first_order_halves(found.distance.numpy(), *block_sums(found.value.numpy(), blocks), halves)
+    for ours, theirs in zip(first, exact, strict=True):
+        for k in range(5):
+            away, expected = ours[k] - found.distance.numpy(), theirs[k] - found.distance.numpy()
+            assert np.corrcoef(away, expected)[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 6), (12, 30)])
@@ -221,6 +309,8 @@ def test_what_has_no_answer_raises() -> None:
         influences_of_samples(features[:, :1], reference)
     with pytest.raises(ValueError, match="given: 2 images"):
         deletions_of_samples(features[:, :2], reference)
+    with pytest.raises(ValueError, match="given: 3 images"):
+        deletions_of_pairs(features[:, :3], reference, np.array([[0, 1]]))
     features[1, 3, 2] = torch.nan
     with pytest.raises((ArithmeticError, RuntimeError)):
         influences_of_samples(features, reference)
