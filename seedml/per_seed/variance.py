@@ -147,6 +147,8 @@ def seed_grip(folded: Sequence[FoldedComponents], confidence: float = 0.95) -> I
     unknown = np.array(np.nan)
     if not known:
         return Interval(unknown, unknown, unknown)
+    most = max((len(part.without_seeds), len(part.without_prompts)) for part in known)
+    known = [part for part in known if (len(part.without_seeds), len(part.without_prompts)) == most]
     value = np.asarray(np.mean([_grips(part.whole) for part in known]))
     floor = np.asarray((1 - value) / max(1, np.mean([part.shape[1] for part in known])))
     seeds = np.mean([_grips(part.without_seeds) for part in known], axis=0)

@@ -221,7 +221,7 @@ def score_map(rows: Sequence[str], columns: Sequence[HeatColumn], description: s
     """
     left, top, tall = 172, _TOP + 6, 17
     wide = (WIDTH - left - _RIGHT) / max(1, len(columns))
-    svg = _svg(top + tall * len(rows) + (30 if wide >= 7 else 12), description)
+    svg = _svg(top + tall * len(rows) + (38 if wide >= 7 else 12), description)
     paths: dict[int, list[str]] = {}
     for x, column in enumerate(columns):
         for y, score in enumerate(column.scores):

@@ -155,3 +155,11 @@ def test_a_model_whose_seeds_do_nothing_has_next_to_no_grip() -> None:
     found = seed_grip([folded_components(_table((0.0, 1.0, 1.0), 32, 100, k)) for k in range(6)])
     assert 0 <= found.low <= found.value < 0.01
     assert found.high < 0.02
+
+
+def test_the_grip_leaves_out_an_attribute_that_is_known_in_few_images() -> None:
+    whole, few = (folded_components(_table((0.5, 0.2, 0.3), 24, 32, k)) for k in range(2))
+    holed = _table((0.5, 0.2, 0.3), 24, 32, 3)
+    holed[4:], holed[:, 7:] = np.nan, np.nan
+    grip, other = seed_grip([whole, few]), seed_grip([whole, folded_components(holed), few])
+    np.testing.assert_array_equal(grip, other)
