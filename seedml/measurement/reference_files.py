@@ -70,7 +70,7 @@ class ReferenceMoments(NamedTuple):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """As ``reference.safetensors`` holds them."""
-        return {"mu": self.mean, "sigma": self.covariance, "n": np.array(self.n or 0)}
+        return {"mu": self.mean, "sigma": self.covariance, "n": np.array([self.n or 0])}
 
 
 class ReferenceFeatures(NamedTuple):
@@ -129,7 +129,7 @@ def reference_of_arrays(arrays: Arrays, source: str) -> ReferenceStatistics:
     if "features" in arrays and "prompt_id" in arrays:
         return ReferenceFeatures(arrays["features"], arrays["prompt_id"], source)
     if "mu" in arrays and "sigma" in arrays:
-        n = int(arrays["n"]) if "n" in arrays else 0
+        n = int(arrays["n"].item()) if "n" in arrays else 0
         return ReferenceMoments(np.asarray(arrays["mu"]), np.asarray(arrays["sigma"]), n or None, source)
     raise UserError(
         f"the run's reference ({source}) is not as seedml writes it", given=sorted(arrays),
@@ -251,7 +251,7 @@ def _dimension_of_features(path: Path, features: NDArray[Any]) -> int:
             f"{path} holds too few features", given=len(features), legal="two or more images",
             remedy="embed more reference images",
         )  # fmt: skip
-    return features.shape[1]
+    return int(features.shape[1])
 
 
 def _dimension_of_moments(path: Path, arrays: Arrays) -> int:

@@ -268,7 +268,7 @@ def kendall_without_each(a: Floats, b: Floats) -> Floats:
 
 
 def _fisher(r: Floats | float) -> Floats:
-    return np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))
+    return np.asarray(np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)))
 
 
 def _with_limits(

@@ -12,6 +12,7 @@ from seedml.files import read_json
 from seedml.per_seed.columns import ColumnStatistics
 from seedml.per_seed.intervals import Interval
 from seedml.selection.choice import CHOOSING, CONFIRMING, Side
+from seedml.selection.confirmation import Shrunken
 from seedml.selection.ranking import Ranking
 from seedml.shards.dataset import FILE, ShardDataset
 
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
 
 
 def cards(
-    config: StudyConfig, ranking: Ranking, choosing: Side, confirming: Side | None,
+    config: StudyConfig, ranking: Ranking, choosing: Side, confirming: Side | None, shrunken: Shrunken,
     columns: Mapping[str, ColumnStatistics],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What the study found out about each seed, by seed: scores, q_value, verdict, tags."""
     confidence, source = config.statistics.confidence, config.prompts.set or config.prompts.file
     chosen_on, confirmed_on = (f"{source}: {'+'.join(splits)}" for splits in (CHOOSING, CONFIRMING))
     held_out = confirming.folds.intervals(confidence) if confirming else None
+    without_luck = shrunken.interval(confidence)
     found = []
     for at, seed in enumerate(choosing.cube.seeds):
         scores = {"fid": _score(ranking.distances, at, ranking.n, chosen_on)}
+        if np.isfinite(without_luck.value[at]):
+            deviation = {"measured": float(shrunken.raw[at])} | _score(without_luck, at, ranking.n, chosen_on)
+            scores["fid_deviation_shrunken"] = deviation
         if held_out is not None and confirming is not None:
             scores["fid_held_out"] = _score(held_out, at, confirming.folds.n, confirmed_on)
         scores |= {name: _score(result.means, at, result.n, chosen_on) for name, result in columns.items() if result.n}

@@ -23,6 +23,7 @@ from seedml.per_seed.columns import ColumnStatistics, column_statistics
 from seedml.provenance import made_from, record_inputs
 from seedml.selection.cards import cards, noise_hashes, origin
 from seedml.selection.choice import CHOOSING, CONFIRMING, choose, side_of
+from seedml.selection.confirmation import shrunken_deviations
 from seedml.selection.held_out import confirm, named, top_quarters
 from seedml.selection.ranking import rank_seeds
 from seedml.shards.dataset import complete_dataset
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 STEP = "select"
 BOOK = "seedbook.json"
-_HEADLINE = ("golden_gain_held_out", "diversity_gain")
+_BY_BOTH = "best_quarter_by_fid_and_agreement"
+_HEADLINE = ("golden_gain_held_out", "golden_gain_shrunken", "diversity_gain", "best_on_both", _BY_BOTH)
 
 
 def select(config: StudyConfig, tracker: Tracker) -> None:
@@ -74,10 +76,11 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
     ranking = rank_seeds(choosing.folds, config.statistics.confidence)
     choice = choose(config.selection, choosing, ranking)
     columns = _columns(config, measured, choosing.cube)
-    confirmation = confirm(choice, choosing, confirming, config.statistics)
+    shrunken = shrunken_deviations(choosing.folds)
+    confirmation = confirm(choice, choosing, confirming, shrunken, config.statistics)
     if "agreement" in columns and columns["agreement"].n and len(choosing.cube.seeds) >= 4:
         by_both = top_quarters(ranking, columns["agreement"], config.statistics.confidence)
-        confirmation["best_quarter_by_fid_and_agreement"] = named(by_both)
+        confirmation[_BY_BOTH] = named(by_both)
     hashes = noise_hashes([dataset.shard(tile).with_suffix(".parquet") for tile in tiles])
     shared, seeds = origin(config, dataset), choosing.cube.seeds
     return {
@@ -87,7 +90,7 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
         "rule": _rule(config, choosing.folds.n, confirming.folds.n if confirming else 0),
         "cards": [
             {"seed": card["seed"], **shared, "noise_sha256": hashes[card["seed"]], **card}
-            for card in cards(config, ranking, choosing, confirming, columns)
+            for card in cards(config, ranking, choosing, confirming, shrunken, columns)
         ],
         "golden": seeds[choice.golden].tolist(),
         "inferior": seeds[choice.inferior].tolist(),
@@ -140,11 +143,13 @@ def _lines(book: Mapping[str, Any]) -> list[str]:
     if "golden_gain_held_out" in confirmation:
         won, chance = confirmation["golden_gain_held_out"], confirmation["chance"]["golden_gain_held_out"]
         lines.append(f"held-out gain of the best seeds in FID: {_words(won)}; of seeds at random: {_words(chance)}")
+    if "golden_gain_shrunken" in confirmation:
+        picked, left = (confirmation[f"golden_gain_{name}"] for name in ("on_selection_prompts", "shrunken"))
+        lines.append(f"on the prompts they were picked on: {_words(picked)}, of which not luck: {_words(left)}")
     if "best_on_both" in confirmation:
         lines.append(_shared("best on selection and on held-out prompts alike", confirmation["best_on_both"]))
-    if "best_quarter_by_fid_and_agreement" in confirmation:
-        rule = confirmation["best_quarter_by_fid_and_agreement"]
-        lines.append(_shared("in the best quarter by FID and by caption agreement", rule))
+    if _BY_BOTH in confirmation:
+        lines.append(_shared("in the best quarter by FID and by caption agreement", confirmation[_BY_BOTH]))
     return lines
 
 

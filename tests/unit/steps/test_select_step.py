@@ -85,6 +85,41 @@ def test_the_confirmed_gain_is_that_of_the_listed_seeds_on_held_out_prompts(
     assert summary["diversity_gain"] == book["confirmation"]["diversity_gain"]
 
 
+def test_every_rule_that_intersects_two_lists_has_its_null_in_book_and_summary(
+    finished: StudyConfig, book: dict[str, Any]
+) -> None:
+    summary = json.loads((finished.run_dir / "summary.json").read_text())
+    for name in ("best_on_both", "best_quarter_by_fid_and_agreement"):
+        rule = book["confirmation"][name]
+        assert rule["chance"]["value"] == pytest.approx(np.prod(rule["of"]) / 8)
+        assert rule["chance"]["low"] <= rule["chance"]["value"] <= rule["chance"]["high"] <= min(rule["of"])
+        assert 0 < rule["p"] <= 1
+        assert summary[name] == rule
+    by_fid = sorted(book["cards"], key=lambda card: card["scores"]["fid"]["value"])[:2]
+    by_agreement = sorted(book["cards"], key=lambda card: -card["scores"]["agreement"]["value"])[:2]
+    shared = {card["seed"] for card in by_fid} & {card["seed"] for card in by_agreement}
+    assert book["confirmation"]["best_quarter_by_fid_and_agreement"]["value"] == len(shared)
+
+
+def test_the_shrunken_gain_is_that_of_the_cards_and_smaller_than_the_measured_one(
+    finished: StudyConfig, book: dict[str, Any]
+) -> None:
+    cards = {card["seed"]: card["scores"] for card in book["cards"]}
+    mean = np.mean([scores["fid"]["value"] for scores in cards.values()])
+    for scores in cards.values():
+        left = scores["fid_deviation_shrunken"]
+        assert left["measured"] == pytest.approx(scores["fid"]["value"] - mean)
+        assert abs(left["value"]) <= abs(left["measured"])
+        assert left["low"] < left["value"] < left["high"]
+        assert left["prompt_set"] == "scenes: train+val"
+    confirmation = book["confirmation"]
+    chosen = confirmation["golden_gain_held_out"]["seeds"]
+    gain = confirmation["golden_gain_shrunken"]
+    assert gain["value"] == pytest.approx(-np.mean([cards[s]["fid_deviation_shrunken"]["value"] for s in chosen]))
+    assert 0 <= gain["value"] < confirmation["golden_gain_on_selection_prompts"]["value"]
+    assert json.loads((finished.run_dir / "summary.json").read_text())["golden_gain_shrunken"] == gain
+
+
 def test_test_prompts_have_no_part_in_choosing(finished: StudyConfig, book: dict[str, Any]) -> None:
     """Ruin every test image: lists, verdicts, tags and selection scores stay; only the confirmation changes."""
     measured = load_measurements(finished.run_dir)
