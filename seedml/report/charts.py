@@ -258,7 +258,7 @@ def _score_legend(svg: _Element, left: float) -> None:
         (-3, "−3 or less"),
         (-2, "−2"),
         (-1, "−1"),
-        (0, "mean"),
+        (0, "within 1"),
         (1, "+1"),
         (2, "+2"),
         (3, "+3 or more"),

@@ -59,10 +59,14 @@ class ScoreTable(NamedTuple):
 
 
 def score_table(run: Run) -> ScoreTable | None:
-    """Standard scores of the seeds' means, rows and columns ordered by likeness; ``None`` without statistics."""
-    if len(run.seeds) < 2 or not run.attributes:
+    """Standard scores of the seeds' means, rows and columns ordered by likeness; ``None`` without statistics.
+
+    Columns that only refine another one are left to the table of all seeds.
+    """
+    attributes = [a for a in run.attributes if not wording(a.column, a.share).detail]
+    if len(run.seeds) < 2 or not attributes:
         return None
-    means = np.array([[_value(run, row.seed, a.column) for a in run.attributes] for row in run.seeds])
+    means = np.array([[_value(run, row.seed, a.column) for a in attributes] for row in run.seeds])
     scores = standard_scores(means)
     varied = np.flatnonzero(np.nan_to_num(np.abs(scores)).max(axis=0) > 0)
     if not len(varied):
@@ -71,8 +75,8 @@ def score_table(run: Run) -> ScoreTable | None:
     most = np.sort(np.argsort(-np.nan_to_num(np.abs(scores)).max(axis=1), kind="stable")[:MOST_SEEDS])
     across = most[clustered_order(scores[most])]
     down = clustered_order(scores.T)
-    attributes = tuple(run.attributes[varied[place]] for place in down)
-    return ScoreTable(tuple(run.seeds[place].seed for place in across), attributes, scores[np.ix_(across, down)])
+    ordered = tuple(attributes[varied[place]] for place in down)
+    return ScoreTable(tuple(run.seeds[place].seed for place in across), ordered, scores[np.ix_(across, down)])
 
 
 def heat_map_section(run: Run) -> HeatMap | None:

@@ -35,6 +35,7 @@ from seedml.report.numbers import text
 from seedml.report.pictures import CellKey, Picture, read_pictures
 from seedml.report.seed_table import seed_table
 from seedml.report.selection_section import selection_findings
+from seedml.report.tracked import tell_pictures
 from seedml.report.usage import caveats, snippet
 from seedml.report.variance_section import variance_section
 from seedml.tracking import Tracker
@@ -50,28 +51,38 @@ def write_report(config: StudyConfig, tracker: Tracker) -> Path:
         UserError: a file of the run folder is there but cannot be read.
 
     """
-    path, page = config.run_dir / FILE, render(collect(config))
+    run = collect(config)
+    pictures = shown_pictures(run)
+    path, page = config.run_dir / FILE, render(run, pictures)
     if not path.exists() or path.read_bytes() != page.encode():
         atomic_write_text(path, page)
         tracker.file(path, "report")
+        tell_pictures(run, pictures, tracker)
     return path
 
 
-def render(run: Run) -> str:
-    """The whole page for ``run``."""
+def shown_pictures(run: Run) -> dict[CellKey, Picture]:
+    """Every picture on the page."""
+    best, worst = galleries.best_and_worst(run)
+    featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run), *likeness_seeds(run)]
+    return read_pictures(run.shard_dir, galleries.cells_needed(run, featured) | example_cells(run))
+
+
+def render(run: Run, pictures: Mapping[CellKey, Picture] | None = None) -> str:
+    """The whole page for ``run``; pictures are read where they are not given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("report.html.j2").render(_context(run))
+    return environment.get_template("report.html.j2").render(
+        _context(run, shown_pictures(run) if pictures is None else pictures)
+    )
 
 
-def _context(run: Run) -> dict[str, Any]:
+def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
     best, worst = galleries.best_and_worst(run)
-    featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run), *likeness_seeds(run)]
-    pictures = read_pictures(run.shard_dir, galleries.cells_needed(run, featured) | example_cells(run))
     script = _own("report.js")
     return {
         "run": run,

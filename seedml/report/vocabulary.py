@@ -40,6 +40,14 @@ _WORDINGS = {
     "grayscale_chroma": Wording(
         "Chroma", "Mean CIELAB chroma of the pictures: how colourful they are; 0 is gray.", "mean chroma", detail=True,
     ),
+    "grayscale_colourfulness": Wording(
+        "Colourfulness", "Mean colourfulness after Hasler and Süsstrunk; 15 is slightly and 59 quite colourful.",
+        "mean colourfulness", detail=True,
+    ),
+    "grayscale_tinted": Wording(
+        "One tint", "Share of a seed’s pictures that are grayscale with a tint, such as sepia.", "share of pictures, %",
+        share=True, detail=True,
+    ),
     "border": Wording(
         "Border", "Share of a seed’s pictures with a plain border.", "share of pictures, %", share=True,
         highest="Most often with a border", lowest="",
@@ -47,6 +55,12 @@ _WORDINGS = {
     "border_width": Wording(
         "Border width", "Mean width of the border, as a fraction of the picture’s side; 0 without one.",
         "fraction of the side", detail=True,
+    ),
+    "border_white": Wording(
+        "White border", "Share of a seed’s pictures with a white border.", "share of pictures, %", share=True, detail=True,
+    ),
+    "border_black": Wording(
+        "Black border", "Share of a seed’s pictures with a black border.", "share of pictures, %", share=True, detail=True,
     ),
     "lettering": Wording(
         "Lettering", "Share of a seed’s pictures in which letters appear that nobody asked for.",
