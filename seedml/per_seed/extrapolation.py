@@ -57,6 +57,13 @@ def extrapolated_distances(
 ) -> Extrapolation:
     """Fit distances of a cube ``S × P × D`` (any float) at the given ``sizes`` by least squares in 1/n.
 
+    The line is a line only while every size is well above D. With sizes P … P/4, the limit minus the truth, as a share
+    of the bias that was to be removed (60 simulated seeds each): P × D = 256 × 16: −8 %, 200 × 64: −38 %, 100 × 64:
+    −8 % (by luck: too low at first, too high later), 50 × 64: +62 %. The jackknife's correction
+    (``Folds.jackknife().corrected`` of deletions) left −6, −4, −11 and −26 % of the same and costs one decomposition:
+    prefer it, and this where FID∞ is asked for by name. Errors are conservative, like the jackknife's: 1.1 to 1.4 times
+    the true standard deviation.
+
     Args:
         features: complete: the same prompts for every seed.
         reference: what to measure from.

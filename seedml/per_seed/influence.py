@@ -384,10 +384,9 @@ def sharpened(jackknife: Jackknife, second: Floats, n: int) -> Jackknife:
         100 × 64         1.44, 100 %    1.02, 95 %
         50 × 64          1.15, 98 %     0.81, 87 %       n < d: too narrow, do not use
 
-    The infinitesimal jackknife and delete-a-block jackknife (16 blocks) were as wide as the plain one, within 0.05; but
-    for n < d influences made it another 0.2 wider: there use deletions. Correcting the *bias* by a jackknife or by
-    :mod:`~seedml.per_seed.extrapolation` fails for n below about 2 d: at 200 × 64 it leaves −0.2 to −0.3 of a bias of
-    3.3 to 5.8, at 100 × 64 −1.6 of 12, at 50 × 64 −7 of 29.
+    The infinitesimal jackknife and delete-a-block jackknife (16 blocks) were as wide as the plain one, within 0.1; but
+    for n < d influences made it another 0.2 wider: there use deletions. The jackknife's correction of the *bias* left
+    −0.2 to −0.3 of a bias of 3.3 to 5.8 at 200 × 64, −1.6 of 12 at 100 × 64, and overshot by 7 of 29 at 50 × 64.
 
     Args:
         jackknife: of ``…``, from folds of single prompts.
