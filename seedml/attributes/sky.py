@@ -23,9 +23,11 @@ WHITE_LIGHTNESS = 65.0
 """A white sky is at least this light: L*."""
 BLUE_HUES = (195.0, 300.0)
 """Hue angles of a blue sky: degrees of CIELAB, from cyan to just before violet."""
-SMOOTH = 14.0
-"""Range of L* in 3 × 3 pixels (of 64 a side) above which there is texture, not sky."""
-LEAST = 0.02
+SMOOTH, ROUGH = 14.0, 0.7
+"""L* may range this much in 3 × 3 pixels (of 64 a side) of sky. Where it ranges more in over so great a share of the
+5 × 5 around, there is texture; where in fewer, a cloud's edge.
+"""
+LEAST = 0.03
 """Less sky than this share of the picture is none: the rule has found a light spot on the upper edge."""
 AT_ONCE = 8
 """Pictures that go through a network together, whatever the batch."""
@@ -104,7 +106,8 @@ def sky_region(images: Tensor) -> tuple[Tensor, Tensor]:
     around = F.pad(lab[:, :1], (1, 1, 1, 1), mode="replicate")
     spread = F.max_pool2d(around, 3, 1) + F.max_pool2d(-around, 3, 1)
     plain = (spread.amax((1, 2, 3)) < 1) & (lab[:, 1:].flatten(2).std(2, correction=0).amax(1) < 1)
-    candidate = (_is_white(lab) | _is_blue(lab)) & (spread[:, 0] <= SMOOTH)
+    rough = F.avg_pool2d((spread > SMOOTH).float(), 5, 1, 2, count_include_pad=False)[:, 0]
+    candidate = (_is_white(lab) | _is_blue(lab)) & (rough <= ROUGH)
     region = _flooded(candidate)
     region = region & (region.float().mean((1, 2)) >= LEAST)[:, None, None]
     return region.float(), plain | _is_backdrop(lab, candidate, region)

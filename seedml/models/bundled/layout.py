@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedml.models.bundled.parser import SIDE, SceneReading
-from seedml.models.bundled.scenes import DEPTH
+from seedml.models.bundled.scenes import DEPTH, HORIZON
 from seedml.models.bundled.shapes import BOXES
 
 _NEAREST = SIDE - 11
@@ -23,10 +23,11 @@ _SLACK = 0.03
 """And this much further, share of the side."""
 _COLUMNS = 16
 """Columns of the picture that are asked for the horizon."""
-_SPREAD = 0.05
+_SPREAD = 0.12
 """How far from the horizon that was read the step is looked for: standard deviation of a weight, share of the side."""
-_STEP = 6.0
-"""Smallest step, summed over the channels in levels of 255, that is taken for the horizon."""
+_STEP, _CLEAR = 6.0, 40.0
+"""Smallest step, summed over the channels in levels of 255, that is taken for the horizon, and one that is as good as
+any larger: between two clear steps (a frame's, a hill's) the nearer decides."""
 _STRIPS, _STRIP = ((12, 33), (94, 115)), (12, 116)
 """Rows across the top and across the bottom, and columns, in pixels, that lettering may be in (``scenes._strip``)."""
 _INK, _FAINTEST = 0.7, 60.0
@@ -86,7 +87,8 @@ def horizon(images: Tensor, reading: SceneReading) -> Tensor:
     step = F.pad((columns[:, :, 1:] - columns[:, :, :-1]).median(3).values.abs().sum(1), (1, 0))
     rows = torch.arange(SIDE, device=step.device)  # step y lies between rows y - 1 and y
     near = torch.exp(-0.5 * ((rows / SIDE - read[:, None]) / _SPREAD).square())
-    best = (step * near).argmax(1, keepdim=True)
+    possible = (rows >= SIDE * (HORIZON[0] - _SLACK)) & (rows <= SIDE * (HORIZON[1] + _SLACK))
+    best = (step.clamp(max=_CLEAR) * near * possible).argmax(1, keepdim=True)
     around = (best + torch.tensor([-1, 0, 1], device=best.device)).clamp(0, SIDE - 1)
     weight = step.gather(1, around)
     found = (weight * around).sum(1) / weight.sum(1).clamp(min=1e-6) / SIDE
