@@ -25,6 +25,11 @@ DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DTYPES = ("float32", "float16", "bfloat16")
 TARGET_IMAGES, TARGET_BYTES = 1000, 250_000_000
 """What a tar should hold at most: so many images, so many bytes."""
+DEFAULT_ATTRIBUTES = (
+    "grayscale", "border", "sky", "location", "size", "depth", "agreement", "lettering",
+    "brightness", "saturation", "contrast", "sharpness", "symmetry",
+)  # fmt: skip
+"""Attributes that need no download, in the order of their columns."""
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
 
@@ -222,9 +227,7 @@ class MeasureConfig:
 
     features: str = "bundled"
     """The feature network, for FID."""
-    attributes: list[str] = field(
-        default_factory=lambda: ["grayscale", "border", "sky", "location", "size", "agreement", "lettering"]
-    )
+    attributes: list[str] = field(default_factory=lambda: list(DEFAULT_ATTRIBUTES))
     """The readable numbers, one file each in ``seedml/attributes/``."""
     vectors: list[str] = field(default_factory=lambda: ["style", "layout", "object_layout"])
     """Networks in ``seedml/features/`` by whose vectors seeds are clustered and mapped; only sums are kept."""

@@ -30,6 +30,8 @@ reaches out, at a few pixels; a frame ends along its whole length."""
 VISIBLE = 0.3
 """Share of the edge that has to be seen at least, of all four sides together or of one of a pair of bars: a white
 frame may run on into snow at the bottom."""
+WHITE, BLACK, COLOURLESS = 85.0, 20.0, 12.0
+"""CIELAB L* from which a frame is white, and up to which it is black; and the C* of both."""
 _REACH = 0.36
 """How far from each side is looked, as a fraction of the side."""
 
@@ -53,16 +55,18 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     ``border_width``: (lower) median width of the framed sides as a fraction of the picture's width or height, 0..0.35;
     0 without a frame. ``border_left``, ``border_right``, ``border_top``, ``border_bottom``: the same of each side; 0
     where it is not framed.
-    ``border_lightness``, ``border_chroma``: of the frame's colour, CIELAB L* 0 (black) to 100 (white) and C* 0 (gray)
-    to about 130; NaN without a frame. Source: ours; calibrated on rendered scenes and crops of two photographs.
+    ``border_white``, ``border_black``: 1 where there is a frame whose mean colour has a CIELAB L* of at least
+    :data:`WHITE` or at most :data:`BLACK` and a C* below :data:`COLOURLESS`, else 0; a frame that is neither is gray or
+    coloured. Not the lightness itself, which most pictures have not. Source: ours; calibrated on rendered scenes and
+    crops of two photographs.
     """
     sides = _look(batch.images, STRICT)
     framed, width = _judge(sides)
     if batch.reading is not None:
-        smeared_width = _look(batch.images, LENIENT).width
-        smeared = (batch.reading.border > 0.5) & ~framed.any(1) & _runs_around(smeared_width, NARROWEST_SMEARED)
-        framed = framed | smeared[:, None]
-        width = torch.where(smeared[:, None], smeared_width.minimum(_median(smeared_width)[:, None]), width)
+        missed = ((batch.reading.border > 0.5) & ~framed.any(1)).nonzero()[:, 0]
+        smeared_width = _look(batch.images[missed], LENIENT).width
+        framed[missed] = _runs_around(smeared_width, NARROWEST_SMEARED)[:, None]
+        width[missed] = smeared_width.minimum(_median(smeared_width)[:, None])
     return _columns(sides.colour, framed, width)
 
 
@@ -72,12 +76,13 @@ def _columns(colour: Tensor, framed: Tensor, width: Tensor) -> Mapping[str, Tens
     widths = torch.where(framed, width, torch.nan)
     mean = (colour * framed[:, :, None]).sum(1) / framed.sum(1, keepdim=True).clamp(min=1)
     light, a, b = srgb_to_lab(mean[:, :, None])[:, :, 0].unbind(1)
+    colourless = present & (torch.hypot(a, b) < COLOURLESS)
     left, right, top, bottom = widths.nan_to_num(0.0).unbind(1)
     return {
         "border": present.float(), "border_width": widths.nanmedian(1).values.nan_to_num(0.0),
         "border_left": left, "border_right": right, "border_top": top, "border_bottom": bottom,
-        "border_lightness": torch.where(present, light, torch.nan),
-        "border_chroma": torch.where(present, torch.hypot(a, b), torch.nan),
+        "border_white": (colourless & (light >= WHITE)).float(),
+        "border_black": (colourless & (light <= BLACK)).float(),
     }  # fmt: skip
 
 
@@ -175,9 +180,9 @@ def _look_from(margin: Tensor, size: int, tolerance: float) -> tuple[Tensor, Ten
 ATTRIBUTE = Attribute(
     (
         "border", "border_width", "border_left", "border_right", "border_top", "border_bottom",
-        "border_lightness", "border_chroma",
+        "border_white", "border_black",
     ),
     measure,
-    shares=("border",),
+    shares=("border", "border_white", "border_black"),
     version="2",
 )  # fmt: skip

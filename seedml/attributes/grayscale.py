@@ -20,7 +20,11 @@ ONE_TINT = 4.5
 Gray pictures under light of one colour have up to 4; scenes in colour, and photographs, 5 or more.
 """
 SHARE = 0.95
-"""One small object in colour makes a picture coloured; single odd pixels do not."""
+VIVID, VIVID_SHARE = 24.0, 0.99
+"""And 99 % of it below this: one small object in colour makes a picture coloured; single odd pixels do not.
+
+Rendered grayscale scenes through the autoencoder have up to 21.
+"""
 
 
 def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
@@ -28,8 +32,9 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
 
     All of the coarse picture (``AttributeBatch.lab``).
     ``grayscale_chroma``: mean of the CIELAB chroma √(a*² + b*²), 0 (gray) to about 130. Source: CIE 15:2004.
-    ``grayscale``: 1 where the 95th percentile of the chroma is below :data:`THRESHOLD`, else 0. Sepia and other strong
-    tints are not gray; a picture of very muted colours may be. Percentile and threshold are ours.
+    ``grayscale``: 1 where the 95th percentile of the chroma is below :data:`THRESHOLD` and the 99th below
+    :data:`VIVID`, else 0. Sepia and other strong tints are not gray; a picture of very muted colours may be.
+    Percentiles and thresholds are ours.
     ``grayscale_colourfulness``: Hasler and Süsstrunk's M of the sRGB levels, 0 (gray) to about 200; 15 is slightly, 59
     quite, 109 extremely colourful. Source: Human Vision and Electronic Imaging VIII, SPIE 5007 (2003), section 7.
     ``grayscale_tinted``: 1 where the picture is not gray, and colours are all of one hue and follow from the
@@ -37,7 +42,8 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     all over. The rule is ours (:func:`distance_from_one_tint`).
     """
     chroma = torch.hypot(batch.lab[:, 1], batch.lab[:, 2]).flatten(1)
-    gray = chroma.quantile(SHARE, 1) < THRESHOLD
+    most, nearly_all = chroma.quantile(chroma.new_tensor([SHARE, VIVID_SHARE]), 1)
+    gray = (most < THRESHOLD) & (nearly_all < VIVID)
     tinted = ~gray & (distance_from_one_tint(batch.lab).quantile(SHARE, 1) < ONE_TINT)
     return {
         "grayscale_chroma": chroma.mean(1),

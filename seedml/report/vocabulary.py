@@ -57,10 +57,12 @@ _WORDINGS = {
         "fraction of the side", detail=True,
     ),
     "border_white": Wording(
-        "White border", "Share of a seed’s pictures with a white border.", "share of pictures, %", share=True, detail=True,
+        "White border", "Share of a seed’s pictures with a white border.", "share of pictures, %", share=True,
+        detail=True,
     ),
     "border_black": Wording(
-        "Black border", "Share of a seed’s pictures with a black border.", "share of pictures, %", share=True, detail=True,
+        "Black border", "Share of a seed’s pictures with a black border.", "share of pictures, %", share=True,
+        detail=True,
     ),
     "lettering": Wording(
         "Lettering", "Share of a seed’s pictures in which letters appear that nobody asked for.",

@@ -12,7 +12,7 @@ from seedml.attributes import AttributeBatch, load_attributes
 from seedml.models.bundled.scenes import Scenes, draw, sample_scenes
 
 PIXEL_ATTRIBUTES = ["grayscale", "border", "brightness", "saturation", "contrast", "sharpness", "symmetry"]
-UNKNOWN_OF_FLAT = {"border_lightness", "border_chroma", "sharpness", "symmetry"}
+UNKNOWN_OF_FLAT = {"sharpness", "symmetry"}
 SIDES = [(128, 128), (96, 160), (512, 512), (33, 47)]
 
 
@@ -176,13 +176,15 @@ def test_bars_on_two_or_three_sides_are_a_border_with_its_widths() -> None:
     torch.testing.assert_close(found["border_width"], torch.tensor([0.125, 0.25, 0.125]))
 
 
-def test_the_colour_of_a_border_is_known_and_of_none_unknown() -> None:
-    noise = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (3, 3, 64, 64))).to(torch.uint8)
+def test_white_and_black_borders_are_told_from_others_and_from_none() -> None:
+    noise = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (4, 3, 64, 64))).to(torch.uint8)
     noise[:2, :, :6], noise[:2, :, -6:] = 255, 255
-    noise[1, 1:, :6], noise[1, 1:, -6:] = 0, 0  # red, whose L* is 53.2 and C* 104.6
+    noise[1, 1:, :6], noise[1, 1:, -6:] = 0, 0  # red
+    noise[2, :, :6], noise[2, :, -6:] = 10, 10
     found = _measure("border", noise)
-    np.testing.assert_allclose(found["border_lightness"], [100, 53.24, np.nan], atol=0.05)
-    np.testing.assert_allclose(found["border_chroma"], [0, 104.55, np.nan], atol=0.05)
+    assert found["border"].tolist() == [1, 1, 1, 0]
+    assert found["border_white"].tolist() == [1, 0, 0, 0]
+    assert found["border_black"].tolist() == [0, 0, 1, 0]
 
 
 def test_a_plain_background_is_no_border() -> None:

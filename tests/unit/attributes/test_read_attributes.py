@@ -16,7 +16,7 @@ from seedml.errors import UserError
 from seedml.models.bundled.parser import SceneReading
 
 PROMPTS = ["a red ball on grass", "the box is blue and stands on snow", "a portrait of a king", "a green tree, on sand"]
-SHARES = {"grayscale", "grayscale_tinted", "border", "lettering", "sky_prominent"}
+SHARES = {"grayscale", "grayscale_tinted", "border", "border_white", "border_black", "lettering", "sky_prominent"}
 
 
 def _reading() -> SceneReading:

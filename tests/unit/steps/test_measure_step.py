@@ -35,8 +35,11 @@ def _hashes(config: StudyConfig) -> dict[str, str]:
 def test_every_cell_has_a_row_and_a_failed_one_is_empty(finished: StudyConfig) -> None:
     images = pd.read_parquet(finished.run_dir / "images.parquet")
     assert list(images.columns) == [
-        "seed", "prompt_id", "split", "status", "grayscale_chroma", "grayscale", "border", "border_width", "sky",
-        "location_x", "location_y", "size", "agreement", "lettering",
+        "seed", "prompt_id", "split", "status", "grayscale_chroma", "grayscale", "grayscale_colourfulness",
+        "grayscale_tinted", "border", "border_width", "border_left", "border_right", "border_top", "border_bottom",
+        "border_white", "border_black", "sky", "sky_prominent", "sky_white", "sky_blue", "location_x", "location_y",
+        "size", "size_width", "size_height", "depth", "depth_scene", "depth_gradient", "agreement", "lettering",
+        "lettering_area", "brightness", "saturation", "contrast", "sharpness", "symmetry",
     ]  # fmt: skip
     assert len(images) == CELLS
     assert images[["seed", "prompt_id"]].equals(images[["seed", "prompt_id"]].sort_values(["seed", "prompt_id"]))
@@ -124,7 +127,7 @@ def test_done_is_done(finished: StudyConfig, monkeypatch: pytest.MonkeyPatch) ->
 def test_other_settings_in_the_same_folder_are_refused(finished: StudyConfig) -> None:
     before = _hashes(finished)
     config = study_config(Path(finished.shards.root).parent, "0:8", 24, measure={"attributes": ["border", "sky"]})
-    with pytest.raises(UserError, match=r"other settings: attributes\.agreement, attributes\.grayscale"):
+    with pytest.raises(UserError, match=r"other settings: attributes\.agreement, attributes\.brightness"):
         measure(config, NullTracker())
     assert _hashes(finished) == before
 
@@ -152,7 +155,7 @@ def test_the_files_bytes_follow_from_their_content(finished: StudyConfig, tmp_pa
 def test_columns_are_those_of_the_configured_attributes(fresh: StudyConfig) -> None:
     fresh.measure.attributes = ["border"]
     measure(fresh, NullTracker())
-    assert list(load_measurements(fresh.run_dir).columns) == ["border", "border_width"]
+    assert list(load_measurements(fresh.run_dir).columns) == list(load_attributes(["border"])["border"].columns)
 
 
 def test_unknown_names_fail_before_anything_is_measured(fresh: StudyConfig) -> None:

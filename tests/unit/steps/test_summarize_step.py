@@ -19,7 +19,7 @@ from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
 from seedml.summarize import summarize
 from seedml.tracking import NullTracker
 
-SHARES = {"grayscale", "border", "lettering"}
+SHARES = {"grayscale", "grayscale_tinted", "border", "border_white", "border_black", "lettering", "sky_prominent"}
 
 
 class Told(NullTracker):
