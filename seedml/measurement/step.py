@@ -33,6 +33,7 @@ from seedml.measurement.results import (
     write_streamed_features,
 )
 from seedml.measurement.vectors import PromptBlocks, SeedSums, add_sums, seed_sums, write_sums, write_tile_sums
+from seedml.models.bundled import draws_scenes
 from seedml.progress import progress_bar, track
 from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset
@@ -76,7 +77,7 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
         return
     started = time.monotonic()
     folder = config.run_dir / ".measure" / fingerprint({"settings": settings, "inputs": inputs, "kept": kept})[:16]
-    module = todo.module(features=not kept)
+    module = todo.module(features=not kept, scenes=draws_scenes(config.model.path))
     with threads(config.trainer.threads):
         cells = _cells(dataset, tiles)
         if not _measure_tiles(config, dataset, markers, module, PromptBlocks(cells), folder):
@@ -120,14 +121,16 @@ class _Wanted(NamedTuple):
             {name: one for name, one in self.vectors.items() if vectors.get(name) != one.version},
         )
 
-    def module(self, *, features: bool) -> MeasurementModule:
-        """The network that measures it."""
+    def module(self, *, features: bool, scenes: bool) -> MeasurementModule:
+        """The network that measures it, in images of seedling's world (``scenes``) or of others."""
         parser, networks = None, [*self.vectors.values(), *([self.network] if features else [])]
-        if needs_parser(self.attributes, networks):
+        if needs_parser(self.attributes, networks, scenes=scenes):
             from seedml.models.bundled.parser import load_parser
 
             parser = load_parser()
-        return MeasurementModule(self.network, self.attributes, parser, list(self.vectors.values()), features=features)
+        return MeasurementModule(
+            self.network, self.attributes, parser, list(self.vectors.values()), features=features, scenes=scenes
+        )
 
 
 def _wanted(config: StudyConfig) -> _Wanted:
