@@ -39,7 +39,7 @@ def load_transformer(key: str, name_or_path: str, classes: Sequence[str], proces
     Args:
         key: configuration key, for errors.
         name_or_path: folder, or hub id with or without ``@revision``.
-        classes: transformers' auto classes that may load it, the first that knows the kind of network does.
+        classes: transformers' classes that may load it, the first that knows the kind of network does.
         processor: ``AutoImageProcessor``, or ``AutoProcessor`` where it takes texts too.
 
     Raises:
@@ -63,7 +63,7 @@ def load_transformer(key: str, name_or_path: str, classes: Sequence[str], proces
 def _load_model(key: str, folder: Path, classes: Sequence[str]) -> tuple[Any, list[str]]:
     """The model, and the names of weights that the checkpoint does not have."""
     config = _class("AutoConfig").from_pretrained(folder, local_files_only=True)
-    able = [_class(name) for name in classes if type(config) in _class(name)._model_mapping]
+    able = [_class(name) for name in classes if _fits(_class(name), config)]
     if not able:
         raise UserError(
             f"{key}: another kind of network", given=f"{folder} ({config.model_type})",
@@ -75,8 +75,14 @@ def _load_model(key: str, folder: Path, classes: Sequence[str]) -> tuple[Any, li
     return model, sorted(report["missing_keys"])
 
 
+def _fits(model: Any, config: Any) -> bool:
+    """Whether a class loads networks of this configuration: one of several kinds (auto class), or of its own."""
+    mapping = getattr(model, "_model_mapping", None)
+    return type(config) is model.config_class if mapping is None else type(config) in mapping
+
+
 def _class(name: str) -> Any:
-    """One of transformers' auto classes; importing transformers takes seconds."""
+    """One of transformers' classes; importing transformers takes seconds."""
     import transformers
 
     return getattr(transformers, name)

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedml.errors import UserError
+from seedml.hub import load_transformer
+
 if TYPE_CHECKING:
     from seedml.models.bundled.parser import SceneParser, SceneReading
 
@@ -23,6 +26,14 @@ DIMENSION = 256
 deviation; Johnson & Lindenstrauss 1984)."""
 PROJECTION_SEED = 0
 """Of numpy's default generator, which draws the projection."""
+AT_ONCE = 8
+"""Pictures that go through a network of the hub together, whatever the batch."""
+_KEY = "measure.networks.style"
+_KINDS = {
+    "clip": "projection_dim", "clip_vision_model": "projection_dim", "dinov2": "hidden_size",
+    "dinov2_with_registers": "hidden_size", "dinov3_vit": "hidden_size",
+}  # fmt: skip
+"""Kind of network -> where its configuration says how long a vector is."""
 
 
 class Network:
@@ -71,3 +82,64 @@ def projection(before: int, after: int) -> Tensor:
     """``before × after`` float32, Gaussian with variance 1 / ``after``: keeps squared distances in the mean."""
     drawn = np.random.default_rng(PROJECTION_SEED).standard_normal((before, after))
     return torch.from_numpy((drawn / np.sqrt(after)).astype(np.float32))
+
+
+class HubNetwork:
+    """Vectors of a network of the hub or of a folder, each of length 1, so that distances are of directions.
+
+    - CLIP (a whole ``CLIPModel``, or ``CLIPVisionModelWithProjection``): projected image embedding. More of content
+      than of style.
+    - CSD (Somepalli et al. 2024, "Measuring style similarity in diffusion models"): its style head takes the place of
+      CLIP's projection, so save it as a ``CLIPVisionModelWithProjection`` whose ``visual_projection.weight`` is the
+      transposed ``last_layer_style``.
+    - DINOv2, DINOv3: the class token after the last norm.
+
+    Args:
+        name_or_path: hub id or folder.
+
+    Raises:
+        UserError: it cannot be loaded or is of another kind.
+
+    """
+
+    name = "style"
+    needs_reading = False
+    resize = "as the checkpoint's own processor resizes and crops"
+
+    def __init__(self, name_or_path: str) -> None:
+        loaded = load_transformer(_KEY, name_or_path, ("CLIPVisionModelWithProjection", "AutoModel"))
+        config = loaded.model.config
+        if config.model_type not in _KINDS:
+            raise UserError(
+                f"{_KEY}: another kind of network", given=f"{name_or_path} ({config.model_type})",
+                legal=", ".join(_KINDS), remedy="choose a CLIP, CSD or DINOv2 checkpoint",
+            )  # fmt: skip
+        self._model, self._processor = loaded.model, loaded.processor
+        self.dimension: int = getattr(config, _KINDS[config.model_type])
+        self.version = f"1 {loaded.version}"
+
+    def to(self, device: torch.device) -> HubNetwork:
+        """Move the weights."""
+        self._model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor, reading: SceneReading | None) -> Tensor:
+        """``N × D`` float32."""
+        parts = [self._embed(part) for part in torch.split(images, AT_ONCE)]
+        return torch.nn.functional.normalize(torch.cat(parts).float(), dim=1)
+
+    def _embed(self, images: Tensor) -> Tensor:
+        pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"].to(images.device)
+        if self._model.config.model_type == "clip":
+            found: Tensor = self._model.get_image_features(pixels).pooler_output
+        elif self._model.config.model_type == "clip_vision_model":
+            found = self._model(pixels).image_embeds
+        else:
+            found = self._model(pixels).pooler_output
+        return found
+
+
+def with_network(name_or_path: str) -> HubNetwork:
+    """Vectors of another network instead; see :class:`HubNetwork`."""
+    return HubNetwork(name_or_path)
