@@ -81,9 +81,9 @@ _WORDINGS = {
         highest="Farthest objects", lowest="Nearest objects",
     ),
     "agreement": Wording(
-        "Caption agreement", "How surely the picture shows what the caption names: "
-        "mean probability of the captioned object, colour and ground.",
-        "mean probability", highest="Closest to the caption", lowest="Farthest from the caption",
+        "Caption agreement", "How well the picture fits its caption: by the bundled parser the mean probability of the "
+        "captioned object, colour and ground, by another network that network’s score.",
+        "mean score", highest="Closest to the caption", lowest="Farthest from the caption",
     ),
     "location_x": Wording(
         "Horizontal location", "Mean centre of the object, from left 0 to right 1.", "0 left … 1 right",
