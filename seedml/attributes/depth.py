@@ -32,10 +32,11 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
         return {name: batch.unknown() for name in _COLUMNS}
     from seedml.models.bundled.layout import horizon, object_depth  # loaded only where seedling's world is meant
 
-    height = horizon(batch.images, batch.reading)[:, None]
+    skyline = horizon(batch.images, batch.reading)
+    height = skyline[:, None]
     rows = (torch.arange(_ROWS, device=height.device) + 0.5) / _ROWS
     plane = 1 - ((rows - height) / (1 - height).clamp(min=1e-3)).clamp(min=0)
-    return {"depth": object_depth(batch.images, batch.reading), **scene_columns(plane[:, :, None])}
+    return {"depth": object_depth(batch.reading, skyline), **scene_columns(plane[:, :, None])}
 
 
 def scene_columns(depth: Tensor) -> dict[str, Tensor]:

@@ -95,7 +95,9 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     from seedml.models.bundled.layout import lettering_area  # loaded only where seedling's world is meant
 
     present = batch.reading.lettering > 0.5
-    area = torch.where(present, lettering_area(batch.images, batch.reading), 0.0)
+    area = torch.zeros(len(present), device=present.device)
+    if present.any():
+        area[present] = lettering_area(batch.images[present], batch.reading.mask[present])
     return {"lettering": present.float(), "lettering_area": area}
 
 

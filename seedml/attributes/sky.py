@@ -53,20 +53,22 @@ def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
     """
     if batch.reading is None:
         region, unsure = sky_region(batch.images)
-        return _columns(batch.images, region, region.mean((1, 2)), unsure)
+        return _columns(batch.lab, region, region.mean((1, 2)), unsure)
     from seedml.models.bundled.layout import horizon  # seedling's scenes are loaded only where they are meant
 
     height = horizon(batch.images, batch.reading)
-    rows = torch.arange(_SIDE, device=height.device)
-    above = (height[:, None] * _SIDE - rows).clamp(0, 1)[:, :, None]
-    region = above * (1 - F.adaptive_avg_pool2d(batch.reading.mask[:, None], _SIDE)[:, 0])
-    return _columns(batch.images, region, height, torch.zeros_like(height, dtype=torch.bool))
+    rows = torch.arange(batch.reading.mask.shape[1], device=height.device)
+    above = (height[:, None] * len(rows) - rows).clamp(0, 1)[:, :, None]
+    region = above * (1 - batch.reading.mask)
+    return _columns(batch.lab, region, height, torch.zeros_like(height, dtype=torch.bool))
 
 
-def _columns(images: Tensor, region: Tensor, share: Tensor, unsure: Tensor) -> dict[str, Tensor]:
-    """The columns of a sky region ``N × h × w``, 0..1; NaN where unsure (N bool)."""
-    side = (region.shape[1], region.shape[2])
-    lab = srgb_to_lab(F.adaptive_avg_pool2d(images.float(), side))
+def _columns(lab: Tensor, region: Tensor, share: Tensor, unsure: Tensor) -> dict[str, Tensor]:
+    """The columns of pictures in CIELAB (``N × 3 × h × w``) with their skies (``N × H × W``, 0..1).
+
+    ``share`` is the sky's, ``N``; NaN where unsure (``N`` bool).
+    """
+    region = F.adaptive_avg_pool2d(region[:, None], (lab.shape[2], lab.shape[3]))[:, 0]
     values = (
         share,
         (share > PROMINENT).float(),
@@ -193,9 +195,8 @@ def with_network(name_or_path: str) -> Attribute:
 
     def segment(batch: AttributeBatch) -> Mapping[str, Tensor]:
         region = segmenter(batch.images)
-        side = (min(_SIDE, region.shape[1]), min(_SIDE, region.shape[2]))
         sure = torch.zeros(len(region), dtype=torch.bool, device=region.device)
-        return _columns(batch.images, F.adaptive_avg_pool2d(region[:, None], side)[:, 0], region.mean((1, 2)), sure)
+        return _columns(batch.lab, region, region.mean((1, 2)), sure)
 
     return Attribute(_COLUMNS, segment, shares=_SHARES, version=f"2 {segmenter.version}", network=segmenter)
 

@@ -110,27 +110,36 @@ def foot(reading: SceneReading) -> Tensor:
     return boxes[:, 3] + shape[:, 2] * unit  # some shapes' lowest point is above the ground they stand on
 
 
-def object_depth(images: Tensor, reading: SceneReading) -> Tensor:
+def object_depth(reading: SceneReading, skyline: Tensor) -> Tensor:
     """How far the object is: N float32, 0 nearest, 1 farthest.
 
     On flat ground the distance goes with one over the height of the foot below the horizon (``sample_scenes``); a
     weighted mean of that with what the parser read is better than either.
+
+    Args:
+        reading: what the parser read.
+        skyline: what :func:`horizon` found in the same pictures.
+
     """
-    below = (foot(reading) - horizon(images, reading)) * SIDE
-    nearest = _NEAREST - SIDE * horizon(images, reading)
-    distance = nearest / below.clamp(min=1)
+    below = (foot(reading) - skyline) * SIDE
+    distance = (_NEAREST - SIDE * skyline) / below.clamp(min=1)
     geometry = ((distance - DEPTH[0]) / (DEPTH[1] - DEPTH[0])).clamp(0, 1)
     return _GEOMETRY * geometry + (1 - _GEOMETRY) * reading.depth.clamp(0, 1)
 
 
-def lettering_area(images: Tensor, reading: SceneReading) -> Tensor:
+def lettering_area(images: Tensor, mask: Tensor) -> Tensor:
     """How much of the picture lettering covers where there is any: N float32, share of the area, of its box with halo.
 
     Letters are where neighbouring pixels differ most, outside the object, in the strip across the top or the bottom
     where scenes have them. Where there is no lettering, the number means nothing.
+
+    Args:
+        images: N×3×H×W uint8; looked at in 128 × 128.
+        mask: N×128×128, the object's, as the parser read it.
+
     """
     light = F.pad(_in_parser_size(images).mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    contrast = (F.max_pool2d(light, 3, 1) + F.max_pool2d(-light, 3, 1))[:, 0] * (reading.mask < 0.5)
+    contrast = (F.max_pool2d(light, 3, 1) + F.max_pool2d(-light, 3, 1))[:, 0] * (mask < 0.5)
     strips = torch.stack([contrast[:, top:bottom, _STRIP[0] : _STRIP[1]] for top, bottom in _STRIPS], 1)
     edges = strips > _INK * strips.amax((2, 3), keepdim=True).clamp(min=_FAINTEST)
     fuller = edges.sum((2, 3)).argmax(1)
