@@ -76,10 +76,14 @@ class MeasurementModule(pl.LightningModule):
         """Measure one batch: ``N × 3 × H × W`` uint8 with N prompts."""
         samples = batch.samples
         reading = self._read(samples.images)
-        batch_of_images = AttributeBatch(samples.images, samples.prompts, reading if self._scenes else None)
+        scene = reading if self._scenes else None
+        batch_of_images = AttributeBatch(samples.images, samples.prompts, scene)
         columns = measure_attributes(self.attributes, batch_of_images)
         features = self.network(samples.images, reading) if self._features else torch.empty(len(samples.images), 0)
-        vectors = {network.name: network(samples.images, reading) for network in self.summed}
+        vectors = {
+            network.name: network(samples.images, scene if network.needs_reading else reading)
+            for network in self.summed
+        }
         return MeasuredBatch(batch.tile, samples.seeds, samples.prompt_ids, features, columns, vectors)
 
     @torch.inference_mode()

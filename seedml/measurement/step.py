@@ -123,7 +123,7 @@ class _Wanted(NamedTuple):
 
     def module(self, *, features: bool, scenes: bool) -> MeasurementModule:
         """The network that measures it, in images of seedling's world (``scenes``) or of others."""
-        parser, networks = None, [*self.vectors.values(), *([self.network] if features else [])]
+        parser, networks = None, [*(self.vectors.values() if scenes else []), *([self.network] if features else [])]
         if needs_parser(self.attributes, networks, scenes=scenes):
             from seedml.models.bundled.parser import load_parser
 

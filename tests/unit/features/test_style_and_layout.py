@@ -82,3 +82,21 @@ def test_object_layout_is_the_mask_and_unknown_without_the_parser() -> None:
     assert grid[1, 4] == 0.5
     assert grid.sum() == 1.5
     assert torch.isnan(network(_noise(1), None)).all()
+
+
+def test_where_images_are_not_seedlings_the_mask_counts_for_nothing_and_style_stays() -> None:
+    from seedml.measurement.module import MeasurementModule, TileBatch
+    from seedml.shards.reader import SampleBatch
+
+    images, parser = _noise(2), bundled_parser.load_parser()
+    networks = [load_network("style"), load_network("object_layout")]
+    samples = SampleBatch(images, torch.arange(2), torch.arange(2), ["a castle", "a ship"])
+    found = {
+        scenes: MeasurementModule(load_network("bundled"), {}, parser, networks, scenes=scenes)
+        .predict_step(TileBatch("test-000000", samples), 0)
+        .vectors
+        for scenes in (True, False)
+    }
+    assert torch.isfinite(found[True]["object_layout"]).all()
+    assert torch.isnan(found[False]["object_layout"]).all()
+    torch.testing.assert_close(found[True]["style"], found[False]["style"])
