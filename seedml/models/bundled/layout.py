@@ -32,8 +32,9 @@ _STRIPS, _STRIP = ((12, 33), (94, 115)), (12, 116)
 """Rows across the top and across the bottom, and columns, in pixels, that lettering may be in (``scenes._strip``)."""
 _INK, _FAINTEST = 0.7, 60.0
 """Letters' edges have this share of the strip's greatest contrast, which is taken to be so many levels at least."""
-_GEOMETRY = 0.6
-"""Weight of the perspective in the depth; the parser's own number has the rest."""
+_READ, _TRUST = 0.4, 0.08
+"""Weight of the parser's own number in the depth, perspective has the rest; and how far off, in shares of the side, the
+parser's other numbers are where that weight has fallen to 0.6 of it: it then sees what it was not trained on."""
 
 
 def object_boxes(reading: SceneReading) -> Tensor:
@@ -102,29 +103,38 @@ def _in_parser_size(images: Tensor) -> Tensor:
     return F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)
 
 
-def foot(reading: SceneReading) -> Tensor:
-    """Where the object touches the ground: N float32, share of the height from the top."""
-    boxes = object_boxes(reading)
-    shape = BOXES.to(boxes.device)[reading.object.argmax(1)]
-    unit = (boxes[:, 2] - boxes[:, 0]) / (shape[:, 1] - shape[:, 0])
-    return boxes[:, 3] + shape[:, 2] * unit  # some shapes' lowest point is above the ground they stand on
-
-
 def object_depth(reading: SceneReading, skyline: Tensor) -> Tensor:
     """How far the object is: N float32, 0 nearest, 1 farthest.
 
-    On flat ground the distance goes with one over the height of the foot below the horizon (``sample_scenes``); a
-    weighted mean of that with what the parser read is better than either.
+    On flat ground the distance goes with one over the height of the foot below the horizon (``sample_scenes``). A
+    weighted mean of that with the parser's own number is better than either, as long as the parser was right about
+    place, size and horizon.
 
     Args:
         reading: what the parser read.
         skyline: what :func:`horizon` found in the same pictures.
 
     """
-    below = (foot(reading) - skyline) * SIDE
+    boxes = object_boxes(reading)
+    below = (_foot(boxes, reading) - skyline) * SIDE
     distance = (_NEAREST - SIDE * skyline) / below.clamp(min=1)
-    geometry = ((distance - DEPTH[0]) / (DEPTH[1] - DEPTH[0])).clamp(0, 1)
-    return _GEOMETRY * geometry + (1 - _GEOMETRY) * reading.depth.clamp(0, 1)
+    perspective = ((distance - DEPTH[0]) / (DEPTH[1] - DEPTH[0])).clamp(0, 1)
+    weight = _READ * torch.exp(-0.5 * (_disagreement(boxes, skyline, reading) / _TRUST).square())
+    return torch.lerp(perspective, reading.depth.clamp(0, 1), weight)
+
+
+def _foot(boxes: Tensor, reading: SceneReading) -> Tensor:
+    """Where the objects in these boxes touch the ground: N float32, share of the height from the top."""
+    shape = BOXES.to(boxes.device)[reading.object.argmax(1)]
+    unit = (boxes[:, 2] - boxes[:, 0]) / (shape[:, 1] - shape[:, 0])
+    return boxes[:, 3] + shape[:, 2] * unit  # some shapes' lowest point is above the ground they stand on
+
+
+def _disagreement(boxes: Tensor, skyline: Tensor, reading: SceneReading) -> Tensor:
+    """How far the parser's numbers for place, size and horizon are from what was found: N, shares of the side."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    found = torch.stack([*((boxes[:, :2] + boxes[:, 2:]) / 2).unbind(1), extent.prod(1).sqrt(), skyline], 1)
+    return (found - torch.stack([*reading.location.unbind(1), reading.size, reading.horizon], 1)).norm(dim=1)
 
 
 def lettering_area(images: Tensor, mask: Tensor) -> Tensor:
