@@ -89,6 +89,13 @@ def write_images(run_dir: Path, rows: Rows, cells: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
+def measured_columns(run_dir: Path) -> list[str]:
+    """Attribute columns of ``images.parquet``."""
+    import pyarrow.parquet as pq
+
+    return [name for name in pq.read_schema(run_dir / IMAGES).names if name not in _KEYS]
+
+
 def with_kept_columns(run_dir: Path, rows: Rows, columns: Sequence[str]) -> Rows:
     """Measured rows, sorted, with the columns that are in ``images.parquet`` already and were not measured anew.
 

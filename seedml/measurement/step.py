@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +27,7 @@ from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_par
 from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.results import (
     FILES,
+    measured_columns,
     with_kept_columns,
     write_images,
     write_reference,
@@ -72,7 +73,7 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
     inputs = {tile.name: marker.sha256 for tile, marker in markers.items()}
     done = step_settings(config.run_dir, STEP)
     kept = step_is_done(config.run_dir, STEP, _as_far_as_done(settings, done)) and _all_there(config, inputs)
-    todo = wanted.without(done) if kept and done is not None else wanted
+    todo = wanted.without(done, measured_columns(config.run_dir)) if kept and done is not None else wanted
     if kept and not todo.attributes and not todo.vectors:
         return
     started = time.monotonic()
@@ -112,12 +113,14 @@ class _Wanted(NamedTuple):
     def versions_of_vectors(self) -> dict[str, str]:
         return {name: network.version for name, network in self.vectors.items()}
 
-    def without(self, done: Mapping[str, Any]) -> _Wanted:
-        """What of it is not done with these settings: new, or of another version."""
+    def without(self, done: Mapping[str, Any], there: Collection[str]) -> _Wanted:
+        """What of it is not done with these settings: new, of another version, or lacking a column."""
         attributes, vectors = done.get("attributes", {}), done.get("vectors", {})
+        kept = {name for name, one in self.attributes.items() if attributes.get(name) == one.version}
+        kept = {name for name in kept if set(self.attributes[name].columns) <= set(there)}
         return _Wanted(
             self.network,
-            {name: one for name, one in self.attributes.items() if attributes.get(name) != one.version},
+            {name: one for name, one in self.attributes.items() if name not in kept},
             {name: one for name, one in self.vectors.items() if vectors.get(name) != one.version},
         )
 

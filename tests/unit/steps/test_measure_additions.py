@@ -75,6 +75,22 @@ def test_another_version_is_measured_again_and_the_others_are_not(
     measure(measured, NullTracker())  # is done
 
 
+def test_a_new_column_is_measured_although_the_version_stayed(
+    measured: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = border.ATTRIBUTE
+
+    def with_one_more(batch: AttributeBatch) -> dict[str, torch.Tensor]:
+        return {**old.measure(batch), "border_extra": torch.full((len(batch.images),), 7.0)}
+
+    monkeypatch.setattr(
+        border, "ATTRIBUTE", replace(old, measure=with_one_more, columns=(*old.columns, "border_extra"))
+    )
+    measure(measured, NullTracker())
+    after = _images(measured)
+    assert (after.loc[after["status"] == "ok", "border_extra"] == 7).all()
+
+
 def test_nothing_is_measured_twice_and_nothing_is_dropped(
     measured: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
