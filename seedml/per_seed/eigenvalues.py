@@ -8,6 +8,9 @@ steps are orthogonal, so that the result is as exact as the direct one: errors o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -27,17 +30,42 @@ def symmetric_eigenvalues(matrices: Tensor) -> Tensor:
         ArithmeticError: an entry is infinite or not a number.
 
     """
-    d = matrices.shape[-1]
+    return _eigenvalues(matrices, lambda matrix: matrix)
+
+
+def congruent_eigenvalues(factor: Tensor, matrices: Tensor) -> Tensor:
+    """Eigenvalues of ``U S Uᵀ``, ascending (``… × d`` float64), for an upper triangular ``U`` and symmetric ``S``.
+
+    Raises:
+        ArithmeticError: an entry is infinite or not a number.
+
+    """
+    return _eigenvalues(matrices, lambda matrix: congruence(factor, matrix))
+
+
+def _eigenvalues(matrices: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of prepared matrices: all at once, or, where they are large, side by side."""
     if not bool(torch.isfinite(matrices).all()):
         raise ArithmeticError(f"{matrices.isfinite().logical_not().sum()} entries of a matrix are NaN or infinite")
+    d = matrices.shape[-1]
     if d < _LARGE or matrices.device.type != "cpu":
-        values: Tensor = torch.linalg.eigvalsh(matrices)
+        values: Tensor = torch.linalg.eigvalsh(prepare(matrices))
         return values
-    rows = [
-        torch.from_numpy(scipy.linalg.eigvals_banded(to_band(matrix, _BAND).numpy(), lower=True))
-        for matrix in matrices.reshape(-1, d, d)
-    ]
+    rows = _side_by_side(lambda matrix: _in_two_stages(prepare(matrix)), matrices.reshape(-1, d, d))
     return torch.stack(rows).reshape(matrices.shape[:-1])
+
+
+def _side_by_side(function: Callable[[Tensor], Tensor], matrices: Tensor) -> list[Tensor]:
+    """One matrix a core: threads that share a product wait for each other, at every one of a hundred products."""
+    if len(matrices) == 1:
+        return [function(matrices[0])]
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(function, matrices))
+
+
+def _in_two_stages(matrix: Tensor) -> Tensor:
+    return torch.from_numpy(scipy.linalg.eigvals_banded(to_band(matrix, _BAND).numpy(), lower=True))
 
 
 def to_band(matrix: Tensor, width: int) -> Tensor:

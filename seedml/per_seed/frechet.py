@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from seedml.per_seed.eigenvalues import congruence, symmetric_eigenvalues
+from seedml.per_seed.eigenvalues import congruent_eigenvalues, symmetric_eigenvalues
 
 _ROUNDING = 16.0
 """Rounding errors of a d × d product are below this many d·ε of its factors' norms; beyond that we raise."""
@@ -110,11 +110,10 @@ def frechet_distances(means: Tensor, covariances: Tensor, reference: Reference) 
         ArithmeticError: a matrix is no covariance.
 
     """
-    product = congruence(reference.factor, covariances)
     # sums about the reference's mean carry the squared offset, whose last digits the covariance inherits
     offsets = (means - reference.mean).square().sum(-1)
     norms = reference.root.square().sum() * (torch.linalg.matrix_norm(covariances) + offsets)
-    overlap = _nonnegative(symmetric_eigenvalues(product), norms).sqrt().sum(-1)
+    overlap = _nonnegative(congruent_eigenvalues(reference.factor, covariances), norms).sqrt().sum(-1)
     traces = covariances.diagonal(dim1=-2, dim2=-1).sum(-1)
     return _distance(means, traces, overlap, reference)
 
