@@ -77,7 +77,8 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
     if kept and not todo.attributes and not todo.vectors:
         return
     started = time.monotonic()
-    folder = config.run_dir / ".measure" / fingerprint({"settings": settings, "inputs": inputs, "kept": kept})[:16]
+    job = {"settings": settings, "inputs": inputs, "kept": kept, "columns": todo.columns, "vectors": [*todo.vectors]}
+    folder = config.run_dir / ".measure" / fingerprint(job)[:16]
     module = todo.module(features=not kept, scenes=draws_scenes(config.model.path))
     with threads(config.trainer.threads):
         cells = _cells(dataset, tiles)
@@ -86,7 +87,7 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
         names = [tile.name for tile, marker in markers.items() if marker.count]
         rows = _collect(folder, names, todo.attributes)
         if kept:
-            rows = with_kept_columns(config.run_dir, rows, [c for a in wanted.attributes.values() for c in a.columns])
+            rows = with_kept_columns(config.run_dir, rows, wanted.columns)
         else:
             _write_features(config, dataset, module, rows, names, folder)
         write_images(config.run_dir, rows, cells)
@@ -104,6 +105,10 @@ class _Wanted(NamedTuple):
     network: FeatureNetwork
     attributes: dict[str, Attribute]
     vectors: dict[str, FeatureNetwork]
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for attribute in self.attributes.values() for column in attribute.columns]
 
     @property
     def versions_of_attributes(self) -> dict[str, str]:
