@@ -134,7 +134,8 @@ def _disagreement(boxes: Tensor, skyline: Tensor, reading: SceneReading) -> Tens
     """How far the parser's numbers for place, size and horizon are from what was found: N, shares of the side."""
     extent = boxes[:, 2:] - boxes[:, :2]
     found = torch.stack([*((boxes[:, :2] + boxes[:, 2:]) / 2).unbind(1), extent.prod(1).sqrt(), skyline], 1)
-    return (found - torch.stack([*reading.location.unbind(1), reading.size, reading.horizon], 1)).norm(dim=1)
+    read = torch.stack([*reading.location.unbind(1), reading.size, reading.horizon], 1)
+    return (found - read).square().sum(1).sqrt()
 
 
 def lettering_area(images: Tensor, mask: Tensor) -> Tensor:
