@@ -21,6 +21,7 @@ from seedml.files import sha256_of
 from seedml.measurement.reference_files import ReferenceFeatures as ReferenceFeatures
 from seedml.measurement.reference_files import ReferenceStatistics as ReferenceStatistics
 from seedml.measurement.reference_files import checked_arrays, read_reference_file
+from seedml.pixels import rgb_pixels
 from seedml.progress import progress_bar
 from seedml.prompts import Prompt
 
@@ -133,7 +134,7 @@ def _of_folder(folder: Path, embed: Embed, device: torch.device, batch_size: int
     with progress_bar("reference", total=len(paths), unit="images") as bar:
         for path in paths:
             with Image.open(path) as image:
-                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+                pixels = torch.from_numpy(rgb_pixels(image)).permute(2, 0, 1)
             if waiting and (len(waiting) == batch_size or waiting[0].shape != pixels.shape):
                 features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
                 waiting = []

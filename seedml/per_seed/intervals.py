@@ -77,6 +77,40 @@ def block_jackknife(value: ArrayLike, deleted: ArrayLike, sizes: Ints) -> Jackkn
     return Jackknife(theta, corrected, np.sqrt(variance), blocks - 1)
 
 
+def sharpened(jackknife: Jackknife, second: Floats, n: int) -> Jackknife:
+    """A jackknife of single prompts whose variance is freed of what it counts double (Efron & Stein 1981, section 5).
+
+    A distance is a mean of the images' own effects plus a mean over *pairs* of images. The jackknife finds the variance
+    of the first, and twice that of the second: ``n²/2 · var(second differences)``, which is taken off once. The result
+    is at least half the given variance, which is all that can be due to pairs.
+
+    In simulated studies (prompts shared by 6 seeds, 40 to 60 repetitions, so ± 0.1) the root mean square of errors over
+    the true standard deviation of deviations from the mean seed, and the coverage of 95 % limits, were
+
+        n × d            plain          sharpened
+        256 × 16         1.05, 96 %     0.98, 94 %
+        256 × 16, null   1.47, 100 %    1.10, 96 %       null: every seed is the reference
+        200 × 64, null   1.43, 99 %     1.02, 96 %
+        200 × 64         1.26, 98 %     1.03, 95 %
+        100 × 64         1.44, 100 %    1.02, 95 %
+        50 × 64          1.15, 98 %     0.81, 87 %       n < d: too narrow, do not use
+
+    The infinitesimal jackknife and delete-a-block jackknife (16 blocks) were as wide as the plain one, within 0.1; but
+    for n < d influences made it another 0.2 wider: there use deletions. The jackknife's correction of the *bias* left
+    −0.2 to −0.3 of a bias of 3.3 to 5.8 at 200 × 64, −1.6 of 12 at 100 × 64, and overshot by 7 of 29 at 50 × 64.
+
+    Args:
+        jackknife: of ``…``, from folds of single prompts.
+        second: ``… × K``, the same linear function of the seeds' second differences
+            (:func:`~seedml.per_seed.influence.deletions_of_pairs`).
+        n: prompts.
+
+    """
+    variance = np.asarray(jackknife.error) ** 2
+    double = n**2 / 2 * second.var(axis=-1)
+    return jackknife._replace(error=np.sqrt(np.maximum(variance - double, variance / 2)))
+
+
 def jackknife_of(statistic: Callable[[Ints], ArrayLike], blocks: Ints) -> Jackknife:
     """The jackknife of a function of the kept prompts.
 

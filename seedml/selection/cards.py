@@ -60,7 +60,7 @@ def _tags(columns: Mapping[str, ColumnStatistics], at: int, level: float) -> lis
     found = []
     for name, result in columns.items():
         if result.q[at] <= level:
-            side = "high" if result.means.value[at] > result.means.value.mean() else "low"
+            side = "high" if result.means.value[at] > np.nanmean(result.means.value) else "low"
             found.append(f"{side} {name}")
     return found
 

@@ -84,7 +84,7 @@ def shrunken_deviations(folds: Folds) -> Shrunken:
     the squared jackknife errors of the paired deviation; each seed's own would be noisier than it is different: in
     simulation it leaves the gain of the best too large.
 
-    Bias: B is below 1, so where no seed differs from any other about a tenth of the measured gain stays (24 seeds or
+    Bias: B is below 1, so where no seed differs from any other up to a fifth of the measured gain stays (24 seeds or
     more; near a half with 8). Seeds far from the reference have larger errors than e: inferior ones are shrunk too
     little, golden ones too much.
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from seedml.grid import Cell
+from seedml.pixels import rgb_pixels
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 """H × W × 3 uint8 0..255, RGB."""
@@ -41,7 +42,7 @@ def encode_image(pixels: Pixels, image_format: str) -> bytes:
 def decode_image(data: bytes) -> Pixels:
     """The pixels of an image file, H × W × 3 uint8 0..255."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert("RGB"))
+        return rgb_pixels(image)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from seedml.per_seed.influence import (
     first_order_halves,
     influences_of_samples,
     random_pairs,
-    sharpened,
     spread_test,
 )
+from seedml.per_seed.intervals import sharpened
 from seedml.per_seed.moments import Moments
 from seedml.per_seed.permutation import label_permutations
 from seedml.per_seed.reliability import random_halves
