@@ -20,6 +20,8 @@ from seedml.errors import UserError
 
 SIDE = 128
 FEATURES = 64
+_AT_ONCE = 16
+"""Pictures at a time on a CPU, whose cache then holds the activations: 1.6 times the speed of 64."""
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _FLAGS = ("grayscale", "border", "border_white", "lettering")
@@ -138,8 +140,13 @@ class SceneParser(nn.Module):
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"the parser reads N×3×H×W uint8; given: {tuple(images.shape)} {images.dtype}")
-        x = prepared(images)
-        activations = self.activations(x)
+        if images.device.type != "cpu" or len(images) <= _AT_ONCE:
+            return self._read(images)
+        parts = [self._read(part) for part in images.split(_AT_ONCE)]
+        return SceneReading(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _read(self, images: Tensor) -> SceneReading:
+        activations = self.activations(prepared(images))
         features, categories, measures, mask = (t.float() for t in self._readings(activations[1:]))
         sizes = [len(OBJECTS), len(COLOURS), len(GROUNDS), len(_FLAGS)]
         objects, colours, grounds, flags = torch.split(categories, sizes, 1)
