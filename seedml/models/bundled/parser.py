@@ -142,7 +142,7 @@ class SceneParser(nn.Module):
             raise ValueError(f"the parser reads N×3×H×W uint8; given: {tuple(images.shape)} {images.dtype}")
         if images.device.type != "cpu" or len(images) <= _AT_ONCE:
             return self._read(images)
-        parts = [self._read(part) for part in images.split(_AT_ONCE)]
+        parts = [self._read(part) for part in torch.split(images, _AT_ONCE)]
         return SceneReading(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _read(self, images: Tensor) -> SceneReading:
