@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-_LARGE = 512
+_LARGE = 256
 """Below this many dimensions a matrix is too quick to be worth a thread of its own."""
 _ROWS = 256
 """Rows of a congruence taken at once: enough for full speed, few enough to leave out most of the zeros."""
@@ -64,7 +64,7 @@ def _eigenvalues(matrices: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tenso
         return found
 
     d = matrices.shape[-1]
-    if d < _LARGE or matrices.device.type != "cpu" or matrices.dim() == 2:
+    if d < _LARGE or matrices.device.type != "cpu" or matrices.shape[:-2].numel() < 2:
         return values(matrices)
     return torch.stack(_side_by_side(values, matrices.reshape(-1, d, d))).reshape(matrices.shape[:-1])
 

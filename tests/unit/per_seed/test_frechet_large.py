@@ -1,4 +1,4 @@
-"""Fréchet distances of so many dimensions that eigenvalues are taken in two stages."""
+"""Fréchet distances of so many dimensions that covariances are taken side by side."""
 
 from __future__ import annotations
 
