@@ -35,16 +35,9 @@ from scipy import optimize, stats
 from seedml.config import StatisticsConfig
 from seedml.per_seed.balance import prompt_blocks
 from seedml.per_seed.columns import column_statistics
-from seedml.per_seed.first_order import PAIRS
 from seedml.per_seed.folds import Folds, block_moments, deviations, fold_distances
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
-from seedml.per_seed.influence import (
-    deletions_of_pairs,
-    deletions_of_samples,
-    first_order_folds,
-    influences_of_samples,
-    random_pairs,
-)
+from seedml.per_seed.influence import deletions_of_samples, first_order_folds, influences_of_samples
 from seedml.per_seed.multiplicity import GOLDEN, INCONCLUSIVE
 from seedml.per_seed.power import POWER, minimal_detectable_effect, raised
 from seedml.per_seed.variance import folded_components, seed_grip, shares_of
@@ -52,9 +45,8 @@ from seedml.selection.ranking import rank_seeds
 
 LEVEL = 0.05
 STATISTICS = StatisticsConfig(permutations=200, bootstrap=1000, confidence=1 - LEVEL)
-METHODS = ("blocks", "influences", "deletions", "sharpened")
-"""Jackknife of exact distances over 16 blocks; first order over single prompts, by derivative and by deletion;
-the first with second differences."""
+METHODS = ("blocks", "influences", "deletions")
+"""Jackknife of exact distances over 16 blocks; first order over single prompts, by derivative and by deletion."""
 COLUMNS = ("size", "border", "grayscale")
 """Attributes: a number, a common share, a rare one."""
 RARITY = {"border": -1.0, "grayscale": -4.0}
@@ -119,13 +111,9 @@ class World(NamedTuple):
 def folds_of(images: Floats, reference: Reference, method: str) -> Folds:
     """Distances of ``S × P × d`` with folds by one of the methods."""
     features = torch.from_numpy(images)
-    if method in ("blocks", "sharpened"):
+    if method == "blocks":
         blocks = prompt_blocks(images.shape[1], STATISTICS.blocks)
-        folds = fold_distances(block_moments(features, blocks, reference.mean), reference)
-        if method == "blocks":
-            return folds
-        pairs = random_pairs(folds.n, PAIRS, np.random.default_rng([STATISTICS.seed, 5]))
-        return folds._replace(second=deletions_of_pairs(features, reference, pairs).second.numpy())
+        return fold_distances(block_moments(features, blocks, reference.mean), reference)
     of_samples = deletions_of_samples if method == "deletions" else influences_of_samples
     found = of_samples(features, reference)
     return first_order_folds(found.distance.numpy(), found.value.numpy(), np.ones(images.shape[1], np.int64))

@@ -30,7 +30,7 @@ from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
 from seedml.measurement.vectors import sums_hashes
 from seedml.per_seed.balance import Cube, balanced_cube, prompt_blocks
-from seedml.per_seed.first_order import EXACT, first_order, resampling_for, with_second_differences
+from seedml.per_seed.first_order import EXACT, first_order, resampling_for
 from seedml.per_seed.folds import Folds, deviations
 from seedml.per_seed.frechet import Reference
 from seedml.per_seed.influence import block_sums, first_order_halves
@@ -154,11 +154,10 @@ def _exact_fid(study: _Study, attributes: AttributeStatistics) -> _Fid:
     config, cube = study.config, study.cube
     fid = PerSeedFid(cube.seeds, cube.prompt_ids, study.reference, config.statistics, study.tracker, study.folder)
     run_over_rows(config.trainer, study.measured, [fid, attributes])
-    assert fid.folds is not None, "the pass has ended"
-    fid.folds = with_second_differences(fid.folds, cube, study.reference, config.statistics.seed)
     frame = fid.frame()
     null = frechet_null(torch.from_numpy(cube.values), study.reference, _shuffles(config, cube))
     observed = float(spread(frame["fid"].to_numpy()[:, None])[0])
+    assert fid.folds is not None, "the pass has ended"
     return _Fid(frame, fid.folds, fid.halves, _spread_figures(config, observed, observed, null, len(cube.prompt_ids)))
 
 

@@ -20,14 +20,7 @@ from torch import Tensor
 from seedml.per_seed.balance import Cube, Floats, Ints
 from seedml.per_seed.folds import Folds, block_moments, join_distances, seed_distances
 from seedml.per_seed.frechet import Reference
-from seedml.per_seed.influence import (
-    Gradient,
-    deletions_of_pairs,
-    deletions_of_samples,
-    first_order_folds,
-    influences_of_samples,
-    random_pairs,
-)
+from seedml.per_seed.influence import Gradient, deletions_of_samples, first_order_folds, influences_of_samples
 from seedml.per_seed.kept import KeptRows
 from seedml.per_seed.moments import Moments
 from seedml.progress import track
@@ -35,10 +28,6 @@ from seedml.progress import track
 EXACT, LINEAR = "exact", "linear"
 EXACT_DIMENSION = 256
 """Largest dimension in which ``auto`` decomposes every fold and every shuffled seed."""
-PAIRS = 1024
-"""Pairs of prompts whose second differences tell what the jackknife counts double."""
-SHARPENED_RATIO = 1.5
-"""Prompts a dimension from which that was seen to hold (:func:`~seedml.per_seed.intervals.sharpened`)."""
 EXACT_NUMBERS = 1 << 27
 """Most numbers in a study's features (1 GB in float64) for which ``auto`` does so: it shuffles them in memory."""
 
@@ -124,24 +113,6 @@ def first_order(cube: Cube, reference: Reference, folder: Path | None = None) ->
 def _pooled_influences(cube: Cube, seed: int, gradient: Gradient) -> Floats:
     images = _on(cube.of_seed(seed), gradient.mean.device)
     return gradient.influences(images, len(images)).cpu().numpy()
-
-
-def with_second_differences(folds: Folds, cube: Cube, reference: Reference, seed: int) -> Folds:
-    """The folds with what sharpens their errors, where that holds: prompts half as many again as dimensions.
-
-    Args:
-        folds: of the cube.
-        cube: the study's features; one seed in memory at a time.
-        reference: what to measure from.
-        seed: of the choice of pairs.
-
-    """
-    if folds.n < SHARPENED_RATIO * cube.shape[2] or len(folds.deleted) < 2:
-        return folds
-    pairs = random_pairs(folds.n, PAIRS, np.random.default_rng([seed, 5]))
-    device = reference.mean.device
-    rows = [deletions_of_pairs(_on(own, device), reference, pairs).second.cpu().numpy() for own in cube.by_seed()]
-    return folds._replace(second=np.stack(rows))
 
 
 def folds_of_cube(cube: Cube, reference: Reference, blocks: Ints, resampling: str) -> Folds:

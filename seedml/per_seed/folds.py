@@ -11,7 +11,7 @@ import torch
 
 from seedml.per_seed.balance import Floats, Ints, require_equal_samples
 from seedml.per_seed.frechet import Reference, frechet_distances
-from seedml.per_seed.intervals import Interval, Jackknife, block_jackknife, sharpened
+from seedml.per_seed.intervals import Interval, Jackknife, block_jackknife
 from seedml.per_seed.moments import Moments
 
 _NUMBERS = 1 << 22
@@ -26,7 +26,6 @@ class Folds(NamedTuple):
         deleted: ``B × S`` float64; ``0 × S`` where a fold would be left with fewer than two prompts.
         sizes: ``B``, prompts in each block.
         n: prompts, the same for every seed.
-        second: ``S × K``, second differences of K pairs of prompts, the same for all seeds; ``None`` = not taken.
 
     """
 
@@ -34,23 +33,20 @@ class Folds(NamedTuple):
     deleted: Floats
     sizes: Ints
     n: int
-    second: Floats | None = None
 
     def jackknife(self, statistic: Callable[[Floats], Floats | float] = lambda distances: distances) -> Jackknife:
-        """The jackknife of a *linear* function of all seeds' distances, paired by prompts.
+        """The jackknife of a function of all seeds' distances, paired by prompts.
 
         Standard errors are conservative (too large by up to √2) where seed and reference are the same distribution:
-        the distance is then a square of noise, and the jackknife counts it double. With second differences that is
-        taken off (:func:`~seedml.per_seed.intervals.sharpened`). With too few prompts for any fold they are NaN.
+        the distance is then a square of noise, and the jackknife counts it double
+        (:func:`~seedml.per_seed.intervals.sharpened` would take that off, at the price of its own noise). Away from
+        there they are right. With too few prompts for any fold they are NaN.
         """
         value = np.asarray(statistic(self.full), np.float64)
         if len(self.deleted) < 2:
             unknown = np.full_like(value, np.nan)
             return Jackknife(value, unknown, unknown, 1)
-        plain = block_jackknife(value, np.stack([statistic(row) for row in self.deleted]), self.sizes)
-        if self.second is None:
-            return plain
-        return sharpened(plain, np.stack([statistic(pair) for pair in self.second.T], -1), self.n)
+        return block_jackknife(value, np.stack([statistic(row) for row in self.deleted]), self.sizes)
 
     def intervals(self, confidence: float) -> Interval:
         """Distances with limits, none below 0."""

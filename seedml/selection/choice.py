@@ -10,7 +10,7 @@ import numpy as np
 from seedml.callbacks import reference_for
 from seedml.measurement.results import Measurements
 from seedml.per_seed.balance import Cube, Ints, balanced_cube, prompt_blocks
-from seedml.per_seed.first_order import EXACT, folds_of_cube, resampling_for, with_second_differences
+from seedml.per_seed.first_order import folds_of_cube, resampling_for
 from seedml.per_seed.folds import Folds
 from seedml.per_seed.multiplicity import INFERIOR
 from seedml.selection.diversity import farthest_points, seed_layouts
@@ -69,11 +69,7 @@ def side_of(measured: Measurements, splits: tuple[str, ...], statistics: Statist
         return None
     cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list, prompt_ids)
     reference, blocks = reference_for(measured, cube.prompt_ids), prompt_blocks(len(cube.prompt_ids), statistics.blocks)
-    resampling = resampling_for(statistics.resampling, cube)
-    folds = folds_of_cube(cube, reference, blocks, resampling)
-    return Side(
-        cube, with_second_differences(folds, cube, reference, statistics.seed) if resampling == EXACT else folds
-    )
+    return Side(cube, folds_of_cube(cube, reference, blocks, resampling_for(statistics.resampling, cube)))
 
 
 def choose(wanted: SelectionConfig, choosing: Side, ranking: Ranking) -> Choice:
