@@ -5,7 +5,7 @@
 
 Every library gets the same means and covariances of synthetic features (float64) of `--seeds` seeds and of one
 reference, and its own function for two Gaussians is timed; they take turns. Seconds are per seed: the median over
-`--repeats`; clean-fid (scipy's `sqrtm`) is timed on one seed, once a turn.
+`--repeats`. All but seedml take one seed after the other, and are timed on the first `--others` of the seeds.
 
 clean-fid       scipy.linalg.sqrtm of the product
 torch-fidelity  numpy's eigenvalues of the unsymmetric product
@@ -53,7 +53,7 @@ def main() -> None:
     found: dict[str, list[float]] = {}
     for turn in range(options.repeats):
         for name in options.only[turn % len(distances) :] + options.only[: turn % len(distances)]:
-            some = slice(0, 1 if name == "clean-fid" else None)
+            some = slice(0, None if name == "seedml" else options.others)
             found[name], spent = timed(lambda d=distances[name], s=some: d(means[s], covariances[s]), options.device)
             seconds[name].append(spent / len(found[name]))
     features = world.features(options.images, 0)
@@ -67,6 +67,7 @@ def parse() -> argparse.Namespace:
     arguments.add_argument("--dimensions", type=int, default=2048)
     arguments.add_argument("--images", type=int, default=10_000, help="of every seed and of the reference")
     arguments.add_argument("--seeds", type=int, default=4)
+    arguments.add_argument("--others", type=int, default=1, help="seeds for all but seedml: they take one at a time")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments.add_argument("--device", default="cpu")
