@@ -106,6 +106,15 @@ class Cluster:
             "MASTER_ADDR": "127.0.0.1",  # the nodes' names are known to Slurm only
         }
 
+    def bring_back(self, node: str) -> None:
+        """Have a node that is down in service again. One that reported meanwhile is; Slurm refuses to resume it."""
+        deadline = time.monotonic() + 60
+        while self.call("sinfo", "--noheader", f"--nodes={node}", "--format=%T").startswith("down"):
+            resume = ("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            done = subprocess.run(resume, env=self.environment, capture_output=True, text=True, check=False)
+            assert time.monotonic() < deadline, f"{node} stays down: {done.stderr}"
+            time.sleep(0.2)
+
     def call(self, *words: str, cwd: Path | None = None) -> str:
         """Standard output of a command that must succeed."""
         done = subprocess.run(words, env=self.environment, cwd=cwd, capture_output=True, text=True, check=False)

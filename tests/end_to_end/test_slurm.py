@@ -133,7 +133,7 @@ def signal_before_the_time_limit(job: Job) -> None:
 def lose_a_node(job: Job) -> None:
     """Slurm requeues a job whose node fails."""
     job.cluster.call("scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test")
-    job.cluster.call("scontrol", "update", "NodeName=node2", "State=RESUME")
+    job.cluster.bring_back("node2")
 
 
 def cancel_and_requeue(job: Job) -> None:
