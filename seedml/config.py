@@ -23,6 +23,10 @@ from seedml.seed_list import parse_seeds as parse_seeds
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DTYPES = ("float32", "float16", "bfloat16")
+DEFAULT_CONTROLS = ("shuffled_labels", "corruptions", "noise_regression")
+"""Controls of the classifier that every study runs."""
+CONTROLS = (*DEFAULT_CONTROLS, "learning_curve", "retrained")
+"""All controls of the classifier, in the order in which they run."""
 TARGET_IMAGES, TARGET_BYTES = 1000, 250_000_000
 """What a tar should hold at most: so many images, so many bytes."""
 DEFAULT_ATTRIBUTES = (
@@ -312,8 +316,15 @@ class ClassifierConfig:
     """Decoupled weight decay."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes, 0 to 1."""
-    shuffled_control: bool = True
-    """Also train on shuffled labels: its accuracy must be that of chance."""
+    controls: list[str] = field(default_factory=lambda: list(DEFAULT_CONTROLS))
+    """What the accuracy is put to the test by; ``[all]`` = all of them, also after the classifier was trained.
+
+    ``shuffled_labels`` (trained on nothing), ``corruptions`` (tested on degraded and filtered pictures),
+    ``noise_regression`` (how much of the initial noise a picture gives back), ``learning_curve`` (fewer prompts, fewer
+    seeds) and ``retrained`` (trained on low frequencies alone, on high ones, without colour).
+    """
+    transfer: list[str] = field(default_factory=list)
+    """Folders of other data sets with the same seeds (``[shards/other]``): tested on their pictures as well."""
     control_epochs: int = 2
     """Passes of that control."""
     seed: int = 0
@@ -330,6 +341,10 @@ class ClassifierConfig:
         _need(0 <= self.label_smoothing < 1, "classifier.label_smoothing", self.label_smoothing, "0 or more, below 1")
         check_seed(self.seed, "classifier.seed")
         _need_whole("classifier.num_workers", self.num_workers, 0, 1024)
+        for name in self.controls:
+            _need_one_of("classifier.controls", name, ("all", *CONTROLS))
+        self.controls = [name for name in CONTROLS if {"all", name} & set(self.controls)]
+        self.transfer = sorted({str(folder) for folder in self.transfer})
 
 
 @dataclass

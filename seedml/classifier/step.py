@@ -51,7 +51,7 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     experiment = Experiment("classify", folder, config.classifier.epochs)
     main = run_experiment(experiment, config, prepare, tracker, settings)
     control = None
-    if config.classifier.shuffled_control:
+    if "shuffled_labels" in config.classifier.controls:
         experiment = Experiment(
             "classify shuffled labels", folder / "shuffled_labels", config.classifier.control_epochs,
             shuffled=True, prefix="shuffled_labels/",
