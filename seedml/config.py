@@ -23,7 +23,7 @@ from seedml.seed_list import parse_seeds as parse_seeds
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DTYPES = ("float32", "float16", "bfloat16")
-DEFAULT_CONTROLS = ("shuffled_labels", "corruptions", "noise_regression")
+DEFAULT_CONTROLS = ("shuffled_labels", "corruptions", "noise_regression", "open_set", "grad_cam")
 """Controls of the classifier that every study runs."""
 CONTROLS = (*DEFAULT_CONTROLS, "learning_curve", "retrained")
 """All controls of the classifier, in the order in which they run."""
@@ -320,9 +320,14 @@ class ClassifierConfig:
     """What the accuracy is put to the test by; ``[all]`` = all of them, also after the classifier was trained.
 
     ``shuffled_labels`` (trained on nothing), ``corruptions`` (tested on degraded and filtered pictures),
-    ``noise_regression`` (how much of the initial noise a picture gives back), ``learning_curve`` (fewer prompts, fewer
-    seeds) and ``retrained`` (trained on low frequencies alone, on high ones, without colour).
+    ``noise_regression`` (how much of the initial noise a picture gives back), ``open_set`` (does it notice pictures of
+    seeds that it never saw), ``grad_cam`` (where it looks), ``learning_curve`` (fewer prompts, fewer seeds) and
+    ``retrained`` (trained on low frequencies alone, on high ones, without colour).
     """
+    unseen_seeds: int = 16
+    """Seeds outside the study whose pictures are made for ``open_set``, with the study's own model."""
+    false_refusals: float = 0.01
+    """Share of pictures of known seeds that may be called of none of them; above 0, below 1."""
     transfer: list[str] = field(default_factory=list)
     """Folders of other data sets with the same seeds (``[shards/other]``): tested on their pictures as well."""
     control_epochs: int = 2
@@ -343,6 +348,8 @@ class ClassifierConfig:
         _need_whole("classifier.num_workers", self.num_workers, 0, 1024)
         for name in self.controls:
             _need_one_of("classifier.controls", name, ("all", *CONTROLS))
+        _need_whole("classifier.unseen_seeds", self.unseen_seeds, 2, 10_000)
+        _need(0 < self.false_refusals < 1, "classifier.false_refusals", self.false_refusals, "above 0, below 1")
         self.controls = [name for name in CONTROLS if {"all", name} & set(self.controls)]
         self.transfer = sorted({str(folder) for folder in self.transfer})
 
@@ -438,6 +445,8 @@ class StudyConfig:
     """Make the images again that failed."""
     repair: bool = False
     """Make damaged and missing shards again."""
+    image: str | None = None
+    """``classify`` only: the file of one picture; say which seed made it, and train nothing."""
 
     def __post_init__(self) -> None:
         _need(bool(_SAFE_NAME.fullmatch(self.name)), "name", self.name,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "dataset.json"
 _LIBRARIES = ("seedml", "torch", "diffusers", "transformers", "pillow", "numpy")
-_ELSEWHERE = ("tracking", "trainer", "runs", "dry_run", "retry_failed", "repair")
+_ELSEWHERE = ("tracking", "trainer", "runs", "dry_run", "retry_failed", "repair", "image")
 """Sections of the configuration that say nothing of the images."""
 
 
