@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERDICTS = ("golden", "inconclusive", "inferior")
-_HIDDEN_SETTINGS = frozenset({"tracking", "dry_run", "image"})  # of no use to a reader; accounts and keys live in the first
+_HIDDEN_SETTINGS = frozenset({"tracking", "dry_run", "image"})  # no use to a reader; the first holds accounts
 
 
 @dataclass(frozen=True)
