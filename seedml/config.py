@@ -34,6 +34,8 @@ DEFAULT_ATTRIBUTES = (
     "brightness", "saturation", "contrast", "sharpness", "symmetry",
 )  # fmt: skip
 """Attributes that need no download, in the order of their columns."""
+APPLICATIONS = ("high_fidelity", "diverse_sampling", "noise_swap")
+"""Uses of chosen seeds that the step ``apply`` tries out."""
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
 
@@ -371,6 +373,55 @@ class SelectionConfig:
 
 
 @dataclass
+class ApplyConfig:
+    """What the chosen seeds are good for (step ``apply``), on prompts that had no part in choosing them."""
+
+    run: list[str] = field(default_factory=lambda: ["high_fidelity", "diverse_sampling", "noise_swap"])
+    """The applications that are tried out, in this order; each also runs alone."""
+    prompts: int = 96
+    """Held-out prompts: those of the test split first, whose images are there; then prompts the study left unused."""
+    random_seeds: int = 64
+    """Seeds of the study, drawn at random, that stand for any seed; all where there are no more."""
+    best_of: int = 4
+    """Pictures of one prompt of which an oracle takes the best: what a perfect choice for each prompt would give."""
+    diverse: int = 8
+    """Seeds in a diverse set."""
+    diverse_space: str = "object_layout"
+    """Of the sets below, the one that the headline is of: a network of ``diverse_spaces``, …"""
+    diverse_method: str = "farthest_points"
+    """… farthest_points or k_medoids, …"""
+    diverse_among: str = "not_inferior"
+    """… among the seeds that are golden, not_inferior, or all."""
+    diverse_spaces: list[str] = field(default_factory=lambda: ["style", "layout", "object_layout"])
+    """Networks in ``seedml/features/`` by whose vectors seeds are told apart."""
+    choosing_prompts: int = 32
+    """Prompts of the train split whose images say where a seed is in those spaces."""
+    distances: dict[str, str] = field(default_factory=dict)
+    """Further distances between pictures: a name of your own -> hub id or folder of a CLIP or DINOv2; ``lpips`` ->
+    alex, vgg or squeeze."""
+    swap_scheduler: str = "EulerAncestralDiscreteScheduler"
+    """A diffusers scheduler that adds noise while sampling, for the noise swap."""
+    swap_steps: int | None = None
+    """Its sampling steps; null = the study's."""
+    swap_pairs: int = 32
+    """Pairs of seeds whose noise is swapped; no seed is in two."""
+    swap_prompts: int = 3
+    """Held-out prompts of each pair, other ones for each as far as there are enough."""
+
+    def __post_init__(self) -> None:
+        _need(bool(self.run), "apply.run", self.run, ", ".join(APPLICATIONS))
+        for name in self.run:
+            _need_one_of("application in apply.run", name, APPLICATIONS)
+        for key, low in (("prompts", 2), ("random_seeds", 2), ("best_of", 2), ("diverse", 2), ("choosing_prompts", 2),
+                         ("swap_steps", 1), ("swap_pairs", 2), ("swap_prompts", 1)):  # fmt: skip
+            _need_whole(f"apply.{key}", getattr(self, key), low)
+        _need_one_of("apply.diverse_space", self.diverse_space, self.diverse_spaces)
+        _need_one_of("apply.diverse_method", self.diverse_method, ("farthest_points", "k_medoids"))
+        _need_one_of("apply.diverse_among", self.diverse_among, ("golden", "not_inferior", "all"))
+        _need_scheduler("apply.swap_scheduler", self.swap_scheduler)
+
+
+@dataclass
 class TrainerConfig:
     """Handed to Lightning's Trainer."""
 
@@ -437,6 +488,7 @@ class StudyConfig:
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    apply: ApplyConfig = field(default_factory=ApplyConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     dry_run: bool = False
