@@ -311,13 +311,19 @@ class ClassifierConfig:
     epochs: int = 8
     """Passes over the training images."""
     batch_size: int = 128
-    """Images in one step."""
+    """Images in one step, of all processes together."""
     learning_rate: float = 1e-3
     """Highest learning rate of the schedule."""
+    schedule: str = "one_cycle"
+    """Course of the learning rate: one_cycle, cosine (after a short rise) or constant (after the same rise)."""
     weight_decay: float = 0.05
     """Decoupled weight decay."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes, 0 to 1."""
+    patience: int | None = 4
+    """Epochs without a better validation accuracy after which training has converged; null = all ``epochs``."""
+    top_k: int = 5
+    """Also count the images whose seed is among the first so many that are named."""
     controls: list[str] = field(default_factory=lambda: list(DEFAULT_CONTROLS))
     """What the accuracy is put to the test by; ``[all]`` = all of them, also after the classifier was trained.
 
@@ -332,8 +338,8 @@ class ClassifierConfig:
     """Share of pictures of known seeds that may be called of none of them; above 0, below 1."""
     transfer: list[str] = field(default_factory=list)
     """Folders of other data sets with the same seeds (``[shards/other]``): tested on their pictures as well."""
-    control_epochs: int = 2
-    """Passes of that control."""
+    control_epochs: int | None = None
+    """Passes over shuffled labels; null = as many as the classifier itself took."""
     seed: int = 0
     """Seed of initial weights and order of images."""
     num_workers: int = 0
@@ -341,8 +347,9 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         _need_whole("classifier.image_size", self.image_size, 16, 4096)
-        for key in ("epochs", "batch_size", "control_epochs"):
+        for key in ("epochs", "batch_size", "control_epochs", "patience", "top_k"):
             _need_whole(f"classifier.{key}", getattr(self, key), 1)
+        _need_one_of("classifier.schedule", self.schedule, ("one_cycle", "cosine", "constant"))
         _need(0 < self.learning_rate < 100, "classifier.learning_rate", self.learning_rate, "a number above 0")
         _need_finite("classifier.weight_decay", self.weight_decay)
         _need(0 <= self.label_smoothing < 1, "classifier.label_smoothing", self.label_smoothing, "0 or more, below 1")

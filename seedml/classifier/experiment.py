@@ -41,6 +41,9 @@ class Experiment:
     """In two words, for progress bars."""
     folder: Path
     epochs: int
+    """That the schedule of the learning rate is made for."""
+    stop_after: int | None = None
+    """Epochs after which training ends all the same; null = when they are over or validation has converged."""
     shuffled: bool = False
     """Permute the labels within each prompt, in all splits: the control."""
     prefix: str = ""
@@ -79,7 +82,8 @@ def run_experiment(
         UserError: the folder holds an unfinished experiment with other settings.
 
     """
-    _guard(experiment.folder, {**settings, "epochs": experiment.epochs, "shuffled": experiment.shuffled})
+    _guard(experiment.folder, {**settings, "epochs": experiment.epochs, "stop_after": experiment.stop_after,
+                               "shuffled": experiment.shuffled})  # fmt: skip
     table = experiment.folder / "scores.parquet"
     if not table.is_file():
         _train_and_score(experiment, config, prepare, tracker)
@@ -173,7 +177,7 @@ def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> p
         ]  # fmt: skip
     return pl.Trainer(
         accelerator=where.accelerator, devices=where.devices, num_nodes=where.num_nodes, strategy=where.strategy,
-        precision=precision_of(where.precision, where.accelerator), max_epochs=experiment.epochs,  # type: ignore[arg-type]
+        precision=precision_of(where.precision, where.accelerator), max_epochs=experiment.stop_after or experiment.epochs,  # type: ignore[arg-type]
         logger=tracker.lightning_logger(), callbacks=callbacks, log_every_n_steps=10, num_sanity_val_steps=0,
         limit_val_batches=None if watch else 0, use_distributed_sampler=False, enable_model_summary=False,
     )  # fmt: skip

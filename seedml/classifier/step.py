@@ -52,9 +52,10 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     main = run_experiment(experiment, config, prepare, tracker, settings)
     control = None
     if "shuffled_labels" in config.classifier.controls:
+        length = config.classifier.control_epochs
         experiment = Experiment(
-            "classify shuffled labels", folder / "shuffled_labels", config.classifier.control_epochs,
-            shuffled=True, prefix="shuffled_labels/",
+            "classify shuffled labels", folder / "shuffled_labels", length or config.classifier.epochs,
+            stop_after=length or len(main.history), shuffled=True, prefix="shuffled_labels/",
         )  # fmt: skip
         control = run_experiment(experiment, config, prepare, tracker, settings)
     if not is_rank_zero(os.environ):
