@@ -20,6 +20,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from seedml.colour import luma, srgb_to_lab
 from seedml.errors import unknown_name
+from seedml.foreground import foreground
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,6 +73,11 @@ class AttributeBatch:
     def luma(self) -> Tensor:
         """``N × H × W`` float32, 0..255: the pictures in gray (ITU-R BT.601), of full size."""
         return luma(self.images)
+
+    @cached_property
+    def foreground(self) -> tuple[Tensor, Tensor]:
+        """What stands out, and whether anything does: ``N × h × w`` float32 0 or 1, and ``N`` bool."""
+        return foreground(self.images)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedml.attributes import Attribute, AttributeBatch
-from seedml.attributes.location import foreground
 from seedml.hub import load_transformer
 
 AT_ONCE = 8
@@ -88,7 +87,7 @@ class DepthNetwork(nn.Module):
 def with_network(name_or_path: str) -> Attribute:
     """The same columns from a depth network, each picture's nearest 0 and its farthest 1.
 
-    ``depth`` is the mean under the object: seedling's mask, or what stands out (``location.foreground``; NaN where
+    ``depth`` is the mean under the object: seedling's mask, or what stands out (``seedml/foreground.py``; NaN where
     nothing does).
     """
     network = DepthNetwork(name_or_path).eval()
@@ -106,7 +105,7 @@ def _object(batch: AttributeBatch) -> Tensor:
     """``N × h × w`` float32: how much each place is the object; all 0 where there is none."""
     if batch.reading is not None:
         return batch.reading.mask
-    mask, clear = foreground(batch.images)
+    mask, clear = batch.foreground
     return mask * clear[:, None, None]
 
 
