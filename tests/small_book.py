@@ -1,0 +1,40 @@
+"""A seed book of six seeds, made by hand: what is in it can be told by looking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GRAYSCALE = {0: 0.0, 1: 0.02, 2: 0.5, 3: 0.9, 4: 0.05, 5: 0.0}
+LOCATION = {0: 0.7, 1: 0.45, 2: 0.3, 3: 0.5, 4: 0.6, 5: None}  # of seed 5 no image tells
+FID = {0: 20.0, 1: 21.0, 2: 30.0, 3: 60.0, 4: 22.0, 5: 23.0}
+VERDICT = {0: "golden", 1: "golden", 2: "inconclusive", 3: "inferior", 4: "golden", 5: "inconclusive"}
+RECIPE = {
+    "path": "bundled:seedling", "variant": None, "pipeline": "StableDiffusionPipeline", "height": 128, "width": 128,
+    "scheduler_options": {}, "initial_seed": None, "step_seed": None, "weights": {}, "versions": {},
+}  # fmt: skip
+
+
+def raw_book(**changes: Any) -> dict[str, Any]:
+    """The book as JSON gives it, without version and hash; ``changes`` replace whole fields."""
+    return {
+        "name": "small", "model": "seedling", "created": "2026-11-23T00:00:00+00:00", "rule": {}, "recipe": RECIPE,
+        "cards": [raw_card(seed) for seed in FID], "golden": [0, 1], "inferior": [3], "diverse": [0, 3, 2],
+        "spaces": {"layout": {"location_x": 0.1}, "style": {"grayscale": 0.5, "location_x": 0.1}},
+        "confirmation": {}, "advice": {},
+    } | changes  # fmt: skip
+
+
+def raw_card(seed: int, /, **changes: Any) -> dict[str, Any]:
+    """One card of it."""
+    scores: dict[str, dict[str, Any]] = {
+        "fid": {"value": FID[seed], "low": FID[seed] - 2, "high": FID[seed] + 2, "n": 8, "prompt_set": "scenes: train"},
+        "fid_held_out": {"value": FID[seed] + 9, "n": 4, "prompt_set": "scenes: test"},
+        "grayscale": {"value": GRAYSCALE[seed], "low": 0.0, "high": GRAYSCALE[seed] + 0.1, "n": 8},
+        "location_x": {"n": 8} if LOCATION[seed] is None else {"value": LOCATION[seed], "n": 8},
+    }
+    return {
+        "seed": seed, "model": "seedling", "revision": None, "generator_device": "cpu", "torch_version": "2.11.0",
+        "latent_shape": [4, 16, 16], "dtype": "float32", "scheduler": "DDIMScheduler", "steps": 4,
+        "guidance_scale": 1.0, "noise_sha256": "0" * 64, "scores": scores, "q_value": 0.01, "verdict": VERDICT[seed],
+        "tags": ["high grayscale"] if seed == 3 else ["odd one"] if seed == 5 else [],
+    } | changes  # fmt: skip
