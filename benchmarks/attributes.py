@@ -41,7 +41,7 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     torch.set_num_threads(options.threads)
-    attributes, parser = load_attributes(MeasureConfig().attributes), load_parser()
+    attributes, parser = load_attributes(MeasureConfig().attributes), load_parser().folded()
     report: dict[str, object] = {"threads": options.threads, "targets": TARGETS}
     with torch.inference_mode():
         for side, batch in ((128, options.batch), (512, max(1, options.batch // 8))):

@@ -42,7 +42,7 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     torch.set_num_threads(options.threads)
-    attributes, parser = load_attributes([n for n in attribute_names() if n != "agreement"]), load_parser()
+    attributes, parser = load_attributes([n for n in attribute_names() if n != "agreement"]), load_parser().folded()
     print(
         json.dumps(
             {

@@ -58,7 +58,7 @@ class Network:
         """The parser and the projection, loaded when they are first needed: many a step only asks for the name."""
         from seedml.models.bundled.parser import load_parser
 
-        parser = load_parser()
+        parser = load_parser().folded()
         a, b, *_ = parser.channels
         sizes = torch.tensor([c for c in (a, a, b) for _ in range(c * (c + 1) // 2)])
         scaled = projection(len(sizes), self.dimension) / sizes[:, None]

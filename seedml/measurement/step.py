@@ -135,7 +135,7 @@ class _Wanted(NamedTuple):
         if needs_parser(self.attributes, networks, scenes=scenes):
             from seedml.models.bundled.parser import load_parser
 
-            parser = load_parser()
+            parser = load_parser().folded()
         return MeasurementModule(
             self.network, self.attributes, parser, list(self.vectors.values()), features=features, scenes=scenes
         )

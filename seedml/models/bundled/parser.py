@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seedml.captions import COLOURS, GROUNDS, OBJECTS
 from seedml.errors import UserError
 
 SIDE = 128
 FEATURES = 64
-_AT_ONCE = 16
-"""Pictures at a time on a CPU, whose cache then holds the activations: 1.6 times the speed of 64."""
+_AT_ONCE = 8
+"""Pictures at a time on a CPU, whose cache then holds the activations: nearly twice the speed of 64."""
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _FLAGS = ("grayscale", "border", "border_white", "lettering")
@@ -70,14 +71,19 @@ class _Residual(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(after)
+        self.norm1: nn.Module = nn.BatchNorm2d(after)
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(after)
+        self.norm2: nn.Module = nn.BatchNorm2d(after)
         self.shortcut = nn.Identity() if before == after and stride == 1 else nn.Conv2d(before, after, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
+        return F.relu(self.norm2(self.conv2(y)).add_(self.shortcut(x)), inplace=True)
+
+    def fold(self) -> None:
+        """Let the convolutions do what the normalisations did, whose statistics no longer change."""
+        self.conv1, self.norm1 = fuse_conv_bn_eval(self.conv1, cast(nn.BatchNorm2d, self.norm1)), nn.Identity()
+        self.conv2, self.norm2 = fuse_conv_bn_eval(self.conv2, cast(nn.BatchNorm2d, self.norm2)), nn.Identity()
 
 
 class SceneParser(nn.Module):
@@ -124,11 +130,18 @@ class SceneParser(nn.Module):
         """The levels' outputs -> what :meth:`forward` gives."""
         x, ups = skips[-1], []
         for up, join, skip in zip(self.ups, self.joins, skips[-2::-1], strict=True):
-            x = join(F.interpolate(up(x), scale_factor=2.0, mode="nearest") + skip)
+            x = join(F.interpolate(up(x), scale_factor=2.0, mode="nearest").add_(skip))
             ups.append(x)
         mask = F.pixel_shuffle(self.to_mask(x), 2)[:, 0]
         features = self.neck(torch.cat([_spread(skips[-1]), *(_looked_at(u, mask) for u in ups), _centroid(mask)], 1))
         return features, self.categories(features), self.measures(features), mask
+
+    def folded(self) -> SceneParser:
+        """This parser for reading alone: faster, the same but for rounding, and no longer to be trained or saved."""
+        for module in list(self.modules()):
+            if isinstance(module, _Residual):
+                module.fold()
+        return self.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def read(self, images: Tensor) -> SceneReading:

@@ -57,6 +57,14 @@ def test_saving_keeps_half_precision_weights(parser, tmp_path):
         load_parser(folder=tmp_path / "nowhere")
 
 
+def test_folded_it_reads_the_same():
+    images = torch.randint(0, 256, (3, 3, 128, 128), generator=torch.Generator().manual_seed(5)).to(torch.uint8)
+    expected, folded = load_parser().read(images), load_parser().folded()
+    assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for name, found in folded.read(images)._asdict().items():
+        torch.testing.assert_close(found, getattr(expected, name), rtol=1e-4, atol=1e-4, msg=name)
+
+
 def test_losses_are_least_at_the_truth():
     scenes = sample_scenes(4, range(64))
     flags = torch.stack([scenes.grayscale, scenes.border > 0, scenes.border == 1, scenes.lettering], 1)
