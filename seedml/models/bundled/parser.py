@@ -137,7 +137,7 @@ class SceneParser(nn.Module):
         return features, self.categories(features), self.measures(features), mask
 
     def folded(self) -> SceneParser:
-        """This parser for reading alone: faster, the same but for rounding, and no longer to be trained or saved."""
+        """Itself, for reading alone: faster, the same but for rounding, and no longer to be trained or saved."""
         for module in list(self.modules()):
             if isinstance(module, _Residual):
                 module.fold()
