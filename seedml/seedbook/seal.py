@@ -69,5 +69,5 @@ def check_seal(raw: Mapping[str, Any], where: str) -> None:
     if _HASH not in raw or raw[_HASH] != _hash_or_none(raw):
         raise UserError(
             f"{where} was changed after it was written: its {_HASH} is not that of its content",
-            remedy="restore the file, or run `seedml select` again in a new run",
+            remedy="restore the file, or delete it and run `seedml select` again",
         )

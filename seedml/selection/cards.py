@@ -77,6 +77,18 @@ def origin(config: StudyConfig, dataset: ShardDataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def recipe(config: StudyConfig, dataset: ShardDataset) -> dict[str, Any]:
+    """What beside the cards is needed to make the study's pictures again."""
+    model, settings = dataset.model, dataset.settings
+    versions: Any = read_json(dataset.folder / FILE).get("versions", {})
+    return {
+        "path": config.model.path, "variant": config.model.variant, "pipeline": model["pipeline"],
+        "height": model["height"], "width": model["width"], "scheduler_options": config.model.scheduler_options,
+        "initial_seed": config.noise.initial_seed, "step_seed": config.noise.step_seed,
+        "weights": settings.get("weights", {}), "versions": versions,
+    }  # fmt: skip
+
+
 def noise_hashes(tables: Sequence[Path]) -> dict[int, str]:
     """Seed -> SHA-256 of its initial noise, from the shards' tables."""
     import pandas as pd

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +15,21 @@ import numpy as np
 from seedml.attributes import load_attributes, share_columns
 from seedml.config import resolved
 from seedml.errors import UserError
-from seedml.files import atomic_write_json, finish_step, step_is_done
+from seedml.files import atomic_write_json, finish_step, read_json, step_is_done
 from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
-from seedml.per_seed.balance import Cube, table
+from seedml.per_seed.balance import Cube, Floats, table
 from seedml.per_seed.columns import ColumnStatistics, column_statistics
 from seedml.provenance import made_from, record_inputs
-from seedml.selection.cards import cards, noise_hashes, origin
+from seedml.seedbook import FILE as BOOK
+from seedml.seedbook import VERSION, SeedBook, sealed
+from seedml.selection.cards import cards, noise_hashes, origin, recipe
 from seedml.selection.choice import CHOOSING, CONFIRMING, choose, side_of
 from seedml.selection.confirmation import shrunken_deviations
 from seedml.selection.held_out import confirm, named, top_quarters
 from seedml.selection.ranking import rank_seeds
+from seedml.selection.spaces import space_units
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
 from seedml.tracking import is_rank_zero
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from seedml.tracking import Tracker
 
 STEP = "select"
-BOOK = "seedbook.json"
 _BY_BOTH = "best_quarter_by_fid_and_agreement"
 _HEADLINE = ("golden_gain_held_out", "golden_gain_shrunken", "diversity_gain", "best_on_both", _BY_BOTH)
 
@@ -52,20 +55,26 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
     measured = load_measurements(config.run_dir)
     settings = {"selection": resolved(config)["selection"], "statistics": resolved(config)["statistics"]}
     inputs = measured_hashes(config.run_dir)
-    there = (config.run_dir / BOOK).is_file()
+    there = _has_version(config.run_dir / BOOK, VERSION)
     if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
         return
     started = time.monotonic()
     with threads(config.trainer.threads):
-        book = seed_book(config, measured)
+        book = sealed(seed_book(config, measured))
+    SeedBook.read(book)  # what is written can be read
     atomic_write_json(config.run_dir / BOOK, book)
     _tell(config, tracker, book, time.monotonic() - started)
     record_inputs(config.run_dir, STEP, inputs)
     finish_step(config.run_dir, STEP, settings)
 
 
+def _has_version(book: Path, version: int) -> bool:
+    """Whether there is a book of that format; one of an older format is written anew."""
+    return book.is_file() and read_json(book).get("version") == version
+
+
 def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
-    """``seedbook.json`` as a mapping."""
+    """``seedbook.json`` as a mapping; version and hash are the caller's to add."""
     dataset, tiles = complete_dataset(config)
     choosing, confirming = (side_of(measured, splits, config.statistics) for splits in (CHOOSING, CONFIRMING))
     if choosing is None:
@@ -75,7 +84,8 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
         )  # fmt: skip
     ranking = rank_seeds(choosing.folds, config.statistics.confidence)
     choice = choose(config.selection, choosing, ranking)
-    columns = _columns(config, measured, choosing.cube)
+    tables = _tables(measured, choosing.cube)
+    columns = _columns(config, tables)
     shrunken = shrunken_deviations(choosing.folds)
     confirmation = confirm(choice, choosing, confirming, shrunken, config.statistics)
     if "agreement" in columns and columns["agreement"].n and len(choosing.cube.seeds) >= 4:
@@ -88,6 +98,7 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
         "model": config.model.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "rule": _rule(config, choosing.folds.n, confirming.folds.n if confirming else 0),
+        "recipe": recipe(config, dataset),
         "cards": [
             {"seed": card["seed"], **shared, "noise_sha256": hashes[card["seed"]], **card}
             for card in cards(config, ranking, choosing, confirming, shrunken, columns)
@@ -95,18 +106,24 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
         "golden": seeds[choice.golden].tolist(),
         "inferior": seeds[choice.inferior].tolist(),
         "diverse": seeds[choice.diverse].tolist(),
+        "spaces": space_units(tables),
         "confirmation": confirmation,
+        "advice": {},
     }
 
 
-def _columns(config: StudyConfig, measured: Measurements, cube: Cube) -> dict[str, ColumnStatistics]:
-    """Attribute statistics on the selection prompts."""
-    shares = share_columns(load_attributes(config.measure.attributes))
+def _tables(measured: Measurements, cube: Cube) -> dict[str, Floats]:
+    """Attribute column -> ``S × P`` on the selection prompts."""
     seeds, prompt_ids = (measured.images[name].to_numpy(np.int64) for name in ("seed", "prompt_id"))
-    tables = {
+    return {
         name: table(measured.images[name].to_numpy(np.float64), seeds, prompt_ids, cube.seeds, cube.prompt_ids)
         for name in measured.columns
     }
+
+
+def _columns(config: StudyConfig, tables: Mapping[str, Floats]) -> dict[str, ColumnStatistics]:
+    """Attribute statistics on the selection prompts."""
+    shares = share_columns(load_attributes(config.measure.attributes))
     return {name: column_statistics(values, name in shares, config.statistics) for name, values in tables.items()}
 
 
