@@ -342,8 +342,12 @@ class ClassifierConfig:
     """Passes over shuffled labels; null = as many as the classifier itself took."""
     seed: int = 0
     """Seed of initial weights and order of images."""
-    num_workers: int = 0
-    """Processes that read images; 0 = the main process."""
+    num_workers: int | None = None
+    """Processes that read images, for each one that trains; 0 = it reads itself; null = its cores, at most 16, where it
+    trains on an accelerator, and 0 on a CPU."""
+    cache: str = "auto"
+    """Keep decoded and reduced images on the disk of ``runs.root`` until training is over: ``always``, ``never``, or
+    ``auto`` = if they are at most 16 GB and a tenth of what is free."""
 
     def __post_init__(self) -> None:
         _need_whole("classifier.image_size", self.image_size, 16, 4096)
@@ -355,6 +359,7 @@ class ClassifierConfig:
         _need(0 <= self.label_smoothing < 1, "classifier.label_smoothing", self.label_smoothing, "0 or more, below 1")
         check_seed(self.seed, "classifier.seed")
         _need_whole("classifier.num_workers", self.num_workers, 0, 1024)
+        _need_one_of("classifier.cache", self.cache, ("auto", "always", "never"))
         for name in self.controls:
             _need_one_of("classifier.controls", name, ("all", *CONTROLS))
         _need_whole("classifier.unseen_seeds", self.unseen_seeds, 2, 10_000)
@@ -598,6 +603,21 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> StudyConfig
     raw["model"] = _model(raw.get("model"))
     _check_keys(raw, StudyConfig, "")
     _find_beside(raw, path.parent)
+    return config_from(raw, overrides)
+
+
+def config_from(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudyConfig:
+    """A configuration from plain values, for what is described elsewhere than in a YAML file: values <- command line.
+
+    Args:
+        values: as a YAML file would give them; ``model`` is a mapping.
+        overrides: as for :func:`load_config`.
+
+    Raises:
+        UserError: as :func:`load_config`.
+
+    """
+    raw = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for word in overrides:
         key, text = split_override(word)
         value = _parse(key, text, _type_of(key))

@@ -1,141 +1,120 @@
-"""Shards -> one memory-mapped uint8 array a split, decoded and reduced once: later epochs decode nothing.
+"""Decoded images of one split in one file, filled as they are first read: later epochs decode nothing.
 
-Rows are sorted by (seed, prompt_id), whatever the shards, threads or their order were. Knows no network.
+Every row carries a checksum and counts as there when it matches. So any number of processes may fill the file at once,
+one that is killed leaves no false row, and a row that a disk or a network lost costs a decoding, not a result.
+Knows neither shard nor label.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seedml.errors import UserError
-from seedml.files import atomic_write_json, read_json
-from seedml.grid import Tile
-from seedml.progress import Bar, progress_bar
-from seedml.shards.dataset import ShardDataset
-from seedml.shards.reader import Sample, read_shard
+from seedml.files import atomic_path
+from seedml.generation.disk import free_bytes, human_bytes, is_disk_full
 
-MARKER = "cache.json"
-_CHUNK = 256  # samples in memory at a time
+MOST_BYTES = 16e9
+"""Of the decoded images of a study, for ``classifier.cache=auto``."""
+SHARE_OF_DISK = 0.1
+"""Of what is free, likewise."""
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Images = np.ndarray[Any, np.dtype[np.uint8]]
+"""N × S × S × 3 uint8 0..255, RGB."""
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-@dataclass(frozen=True)
-class CachedSplit:
-    """The images of one split, still on disk. Row i of all three belongs to one image."""
-
-    path: Path
-    """N × 3 × S × S uint8 0..255, ``.npy``."""
-    rows: Integers
-    """N int64: rows of the file; a cell whose image failed has a row there that nobody reads."""
-    seeds: Integers
-    """N int64."""
-    prompt_ids: Integers
-    """N int64."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def open(self) -> Pixels:
-        """The file, mapped into memory; index it with ``rows``."""
-        images: Pixels = np.load(self.path, mmap_mode="r")
-        return images
-
-
-def cached_splits(
-    dataset: ShardDataset, tiles: Sequence[Tile], image_size: int, folder: Path, *, threads: int | None = None
-) -> dict[str, CachedSplit]:
-    """The splits of a data set, decoded and reduced to ``image_size``; from ``folder`` where they are there already.
+def is_wanted(cache: str, bytes_needed: int, folder: Path) -> bool:
+    """Whether decoded images are kept.
 
     Args:
-        dataset: the shards.
-        tiles: which of them; all must exist.
-        image_size: side S in pixels; see :func:`reduced`.
-        folder: holds the arrays; emptied first if it belongs to other images or another size.
-        threads: that decode; default one a core.
+        cache: ``always``, ``never``, or ``auto``: if they are few and take little of the free disk.
+        bytes_needed: by all of them.
+        folder: where they would be.
 
     Raises:
-        UserError: a shard is damaged.
+        UserError: ``always``, and the disk is too small.
 
     """
-    identity = {"dataset": dataset.fingerprint, "image_size": image_size, "tiles": len(tiles)}
-    if not (folder / MARKER).is_file() or read_json(folder / MARKER) != identity:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _build(dataset, tiles, image_size, folder, threads or os.cpu_count() or 1)
-        atomic_write_json(folder / MARKER, identity)
-    return {split: _open_split(folder, split) for split in dict.fromkeys(tile.split for tile in tiles)}
+    free = free_bytes(folder)
+    if cache == "always" and bytes_needed > free:
+        raise UserError(
+            f"the disk of {folder} is too small for the decoded images: they need {human_bytes(bytes_needed)}, and "
+            f"{human_bytes(free)} are free",
+            remedy="make space, name another disk with runs.root=…, or set classifier.cache=never",
+        )
+    return cache == "always" or (cache == "auto" and bytes_needed <= min(MOST_BYTES, SHARE_OF_DISK * free))
 
 
-def _open_split(folder: Path, split: str) -> CachedSplit:
-    with np.load(folder / f"{split}.npz") as index:
-        return CachedSplit(folder / f"{split}.npy", index["rows"], index["seeds"], index["prompt_ids"])
+class DecodedImages:
+    """The file pair ``<name>.pixels.npy`` and ``<name>.sums.npy`` of a split. Pickles as its paths.
+
+    Args:
+        folder: of the files.
+        name: the split's.
+
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._pixels_path, self._sums_path = folder / f"{name}.pixels.npy", folder / f"{name}.sums.npy"
+
+    def create(self, count: int, image_size: int) -> None:
+        """Make room for ``count`` images of ``image_size`` pixels a side; none is there yet.
+
+        Raises:
+            UserError: the disk is full, or a quota used up.
+
+        """
+        _reserve(self._pixels_path, np.uint8, (count, image_size, image_size, 3))
+        _reserve(self._sums_path, np.uint32, (count,))
+
+    def read(self, rows: Integers, images: Images) -> Truths:
+        """Fill ``images``, one for each of N rows; N bool: which were there. The others are left undefined."""
+        np.take(self._pixels, rows, axis=0, out=images, mode="wrap")  # "raise", the default, would copy once more
+        sums = self._sums[rows].tolist()
+        return np.fromiter((_sum(image) == known for image, known in zip(images, sums, strict=True)), bool)
+
+    def write(self, row: int, image: Images) -> None:
+        """Keep one image, S × S × 3."""
+        self._pixels[row] = image
+        self._sums[row] = _sum(image)
+
+    @cached_property
+    def _pixels(self) -> Images:
+        return np.asarray(np.load(self._pixels_path, mmap_mode="r+"))
+
+    @cached_property
+    def _sums(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        return np.asarray(np.load(self._sums_path, mmap_mode="r+"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_pixels_path": self._pixels_path, "_sums_path": self._sums_path}
 
 
-def _build(dataset: ShardDataset, tiles: Sequence[Tile], image_size: int, folder: Path, threads: int) -> None:
-    total = sum(map(len, tiles))
-    with ThreadPoolExecutor(threads) as pool, progress_bar("decode images", total, "images") as bar:
-        for split in dict.fromkeys(tile.split for tile in tiles):
-            _build_split(dataset, [tile for tile in tiles if tile.split == split], image_size, folder, pool, bar)
+def _sum(image: Images) -> int:
+    """CRC-32 of a contiguous image, never 0: that is what an empty row says."""
+    return zlib.crc32(image.data) or 1
 
 
-def _build_split(
-    dataset: ShardDataset, tiles: Sequence[Tile], size: int, folder: Path, pool: ThreadPoolExecutor, bar: Bar
-) -> None:
-    """Write ``<split>.npy`` and ``<split>.npz`` from the tiles of one split."""
-    seeds = np.unique([seed for tile in tiles for seed in tile.seeds])
-    prompt_ids = np.unique([prompt_id for tile in tiles for prompt_id in tile.prompt_ids])
-    shape = (len(seeds) * len(prompt_ids), 3, size, size)
-    split = tiles[0].split
-    images = np.lib.format.open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
-    present = np.zeros(shape[0], bool)
-
-    def decode(sample: Sample) -> None:
-        place = np.searchsorted(seeds, sample.seed) * len(prompt_ids) + np.searchsorted(prompt_ids, sample.prompt_id)
-        images[place] = reduced(sample.encoded, size).transpose(2, 0, 1)
-        present[place] = True
-
-    for tile in tiles:
-        shard = dataset.shard(tile)
-        try:
-            for chunk in _chunks(read_shard(shard), _CHUNK):
-                for _ in pool.map(decode, chunk):  # map raises what a thread raised
-                    bar.advance()
-        except OSError as error:  # also what Pillow raises for bytes that are no image
-            raise UserError(
-                f"{shard} holds an image that cannot be read: {error}",
-                remedy=f"delete {shard.with_suffix('.json').name} and run `seedml generate` again",
-            ) from error
-    images.flush()
-    rows = np.flatnonzero(present)
-    np.savez(
-        folder / f"{split}.npz", rows=rows, seeds=seeds[rows // len(prompt_ids)],
-        prompt_ids=prompt_ids[rows % len(prompt_ids)],
-    )  # fmt: skip
-
-
-def _chunks(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    rest = iter(samples)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
-def reduced(encoded: bytes, size: int) -> Pixels:
-    """An image file -> S × S × 3 uint8 0..255, RGB; each pixel is the mean of those it replaces."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        picture = image.convert("RGB")
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BOX)
-        return np.asarray(picture)
+def _reserve(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    """An array of zeros whose blocks the disk has set aside: a full disk is found now, not by a signal while mapped."""
+    try:
+        with atomic_path(path) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            del array
+            if hasattr(os, "posix_fallocate"):
+                with temporary.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(
+            f"no space for the decoded images in {path.parent}",
+            remedy="make space, name another disk with runs.root=…, or set classifier.cache=never",
+        ) from error

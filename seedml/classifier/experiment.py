@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seedml.classifier.cache import CachedSplit, Integers
+from seedml.classifier.cache import Integers
 from seedml.classifier.data import SeedDataModule, class_labels, labels_shuffled_within_prompts
 from seedml.classifier.module import Scores, SeedClassifier
+from seedml.classifier.split_images import SplitImages
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_json, differing_keys, read_json
 from seedml.lightning import RateProgressBar, precision_of, quiet_lightning
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from seedml.tracking import Tracker
 
 
-Splits = Callable[[], Mapping[str, CachedSplit]]
+Splits = Callable[[], Mapping[str, SplitImages]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Experiment:
     prefix: str = ""
     """Put before the names of logged numbers."""
 
-    def label(self, split: CachedSplit, class_seeds: tuple[int, ...], seed: int) -> Integers:
+    def label(self, split: SplitImages, class_seeds: tuple[int, ...], seed: int) -> Integers:
         """The labels of a split's images: N int64, places in ``class_seeds``."""
         labels = class_labels(split, class_seeds)
         return labels_shuffled_within_prompts(labels, split.prompt_ids, seed) if self.shuffled else labels
@@ -142,7 +143,7 @@ def _fit(experiment: Experiment, trainer: pl.Trainer, module: SeedClassifier, da
     trainer.strategy.barrier("history")
 
 
-def _write_scores(experiment: Experiment, test: CachedSplit, seeds: Integers, scores: Scores, seed: int) -> None:
+def _write_scores(experiment: Experiment, test: SplitImages, seeds: Integers, scores: Scores, seed: int) -> None:
     import pandas as pd
 
     labels = experiment.label(test, tuple(seeds.tolist()), seed)

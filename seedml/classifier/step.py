@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seedml.classifier.cache import CachedSplit, cached_splits
 from seedml.classifier.evidence import accuracy, confusions, per_seed_accuracy
 from seedml.classifier.experiment import Experiment, Outcome, run_experiment
+from seedml.classifier.split_images import SplitImages, open_splits
 from seedml.config import resolved
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, finish_step, step_is_done
@@ -23,6 +23,10 @@ from seedml.tracking import is_rank_zero
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
     from seedml.tracking import Tracker
+
+
+_READING = ("num_workers", "cache")
+"""Settings that say how images are read, not which."""
 
 
 def classify(config: StudyConfig, tracker: Tracker) -> None:
@@ -42,9 +46,11 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     started = time.monotonic()
     folder = config.run_dir / "classifier"
 
-    def prepare() -> dict[str, CachedSplit]:
-        size, threads = config.classifier.image_size, config.trainer.threads
-        splits = cached_splits(dataset, tiles, size, folder / "cache", threads=threads)
+    def prepare() -> dict[str, SplitImages]:
+        splits = open_splits(
+            dataset, tiles, config.classifier.image_size, folder / "cache", cache=config.classifier.cache,
+            threads=config.trainer.threads,
+        )  # fmt: skip
         check_splits(splits, config.seed_list)
         return splits
 
@@ -72,10 +78,10 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
 def _deciding(config: StudyConfig) -> dict[str, Any]:
     """The settings that decide what is learnt."""
     classifier: dict[str, Any] = dict(resolved(config)["classifier"])
-    return {"classifier": {key: value for key, value in classifier.items() if key != "num_workers"}}
+    return {"classifier": {key: value for key, value in classifier.items() if key not in _READING}}
 
 
-def check_splits(splits: Mapping[str, CachedSplit], class_seeds: tuple[int, ...]) -> None:
+def check_splits(splits: Mapping[str, SplitImages], class_seeds: tuple[int, ...]) -> None:
     """Refuse images that the classifier cannot learn from or be tested on.
 
     Raises:
@@ -97,7 +103,7 @@ def check_splits(splits: Mapping[str, CachedSplit], class_seeds: tuple[int, ...]
 
 
 def _metrics(
-    config: StudyConfig, splits: Mapping[str, CachedSplit], main: Outcome, control: Outcome | None
+    config: StudyConfig, splits: Mapping[str, SplitImages], main: Outcome, control: Outcome | None
 ) -> dict[str, Any]:
     """``metrics.json``."""
     level = config.statistics.confidence

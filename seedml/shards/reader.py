@@ -63,7 +63,7 @@ def read_marker(shard: Path) -> Marker:
     try:
         return Marker(**read_json(path))  # type: ignore[arg-type]
     except TypeError as error:
-        raise _damaged(shard, f"its marker is not as we write it: {error}") from error
+        raise damaged_shard(shard, f"its marker is not as we write it: {error}") from error
 
 
 def read_shard(shard: Path, *, check_hash: bool = False) -> Iterator[Sample]:
@@ -79,16 +79,16 @@ def read_shard(shard: Path, *, check_hash: bool = False) -> Iterator[Sample]:
     """
     marker = read_marker(shard)
     if not shard.is_file():
-        raise _damaged(shard, "the file is missing")
+        raise damaged_shard(shard, "the file is missing")
     if shard.stat().st_size != marker.bytes:
-        raise _damaged(shard, f"it has {shard.stat().st_size} bytes where its marker says {marker.bytes}")
+        raise damaged_shard(shard, f"it has {shard.stat().st_size} bytes where its marker says {marker.bytes}")
     if check_hash and sha256_of(shard) != marker.sha256:
-        raise _damaged(shard, "its SHA-256 is not its marker's")
+        raise damaged_shard(shard, "its SHA-256 is not its marker's")
     count = 0
     for count, sample in enumerate(_samples(shard), start=1):  # noqa: B007 (used after the loop)
         yield sample
     if count != marker.count:
-        raise _damaged(shard, f"it has {count} samples where its marker says {marker.count}")
+        raise damaged_shard(shard, f"it has {count} samples where its marker says {marker.count}")
 
 
 def _samples(shard: Path) -> Iterator[Sample]:
@@ -103,7 +103,7 @@ def _samples(shard: Path) -> Iterator[Sample]:
                     yield _sample(members)
                     members = {}
     except (tarfile.TarError, KeyError, ValueError, EOFError) as error:
-        raise _damaged(shard, f"{type(error).__name__}: {error}") from error
+        raise damaged_shard(shard, f"{type(error).__name__}: {error}") from error
 
 
 def _sample(members: dict[str, bytes]) -> Sample:
@@ -112,7 +112,8 @@ def _sample(members: dict[str, bytes]) -> Sample:
     return Sample(about["seed"], about["prompt_id"], about["prompt"], about["split"], about["noise_sha256"], encoded)
 
 
-def _damaged(shard: Path, how: str) -> UserError:
+def damaged_shard(shard: Path, how: str) -> UserError:
+    """What to tell a user of a damaged shard."""
     return UserError(
         f"{shard} is damaged: {how}", remedy=f"delete {shard.with_suffix('.json').name} and run `seedml generate` again"
     )

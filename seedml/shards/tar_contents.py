@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import tarfile
 import zlib
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -21,10 +22,12 @@ Row = Mapping[str, Any]
 """Of a shard's table."""
 
 _BUFFER = 1 << 20
+_SMALL_BUFFER = 1 << 12
+"""Holds the headers and texts between two images."""
 _NO_PREFIX = bytes(155)
 _DESCRIBED = ("seed", "prompt_id", "prompt", "split", "noise_sha256", "status")
 """What a sample's ``.json`` and its row both say."""
-_NO_IMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+NO_IMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises on bytes that are no image."""
 
 
@@ -114,6 +117,37 @@ def read_tar(shard: Path, image_format: str) -> TarContents:
     return tar
 
 
+class MemberPlace(NamedTuple):
+    """Where the content of a member is in its tar."""
+
+    name: str
+    offset: int
+    """Of the first byte."""
+    size: int
+    """Bytes."""
+
+
+def member_places(shard: Path) -> Iterator[MemberPlace]:
+    """The members of a tar and where their contents are, as strict as :func:`read_tar`, but reading headers only.
+
+    Raises:
+        tarfile.TarError: a damaged header, or the file ends before the closing blocks.
+        OSError: the file is missing or the disk fails.
+
+    """
+    with shard.open("rb", buffering=_SMALL_BUFFER) as file:
+        end = os.fstat(file.fileno()).st_size
+        position = 0
+        while (found := _header(file)) is not None:
+            name, size = found
+            offset = position + tarfile.BLOCKSIZE
+            position = offset + size + -size % tarfile.BLOCKSIZE
+            if position > end:
+                raise tarfile.ReadError("unexpected end of data")
+            yield MemberPlace(name, offset, size)
+            file.seek(position)
+
+
 def undecodable_images(shard: Path, image_format: str) -> list[str]:
     """Names of the tar's images, as far as it can be read, that cannot be decoded."""
     names = []
@@ -130,7 +164,7 @@ def undecodable_images(shard: Path, image_format: str) -> list[str]:
 def _decodes(data: bytes) -> bool:
     try:
         decode_image(data)
-    except _NO_IMAGE:
+    except NO_IMAGE:
         return False
     return True
 
@@ -179,17 +213,27 @@ def _members(stream: _Readable) -> Iterator[tuple[str, bytes]]:
 
     """
     block = tarfile.BLOCKSIZE
-    while True:
-        try:
-            name, size = _name_and_size(stream.read(block))
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros
-            if stream.read(block) != bytes(block):
-                raise tarfile.ReadError("one closing block instead of two") from None
-            return
+    while (found := _header(stream)) is not None:
+        name, size = found
         data, padding = stream.read(size), stream.read(-size % block)
         if (len(data) + len(padding)) % block or len(data) != size:
             raise tarfile.ReadError("unexpected end of data")
         yield name, data
+
+
+def _header(stream: _Readable) -> tuple[str, int] | None:
+    """Name and size of the next member; ``None`` at the two closing blocks.
+
+    Raises:
+        tarfile.TarError: no header, or one closing block.
+
+    """
+    try:
+        return _name_and_size(stream.read(tarfile.BLOCKSIZE))
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("one closing block instead of two") from None
+        return None
 
 
 def _name_and_size(header: bytes) -> tuple[str, int]:
