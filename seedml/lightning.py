@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.strategies import DDPStrategy
 
+from seedml.errors import UserError
 from seedml.progress import Bar, progress_bar
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ _DOES_NOT_APPLY = (
     ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen teacher is meant
     ".*`srun` command is available on your system but is not used.*",  # a login node, or one machine of a cluster
     ".*predict returned None if it was on purpose.*",  # nothing to do at the moment
+    ".*recommended to use `self.log.*sync_dist=True`.*",  # what is logged at the end of an epoch is summed already
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 itself, on newer torch
 )
 
@@ -61,6 +64,25 @@ def _cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 itself (AVX-512 BF16 or AMX); emulated, it is slower than float32."""
     asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(bool(ask()) for ask in asked if ask is not None)
+
+
+@contextmanager
+def trainer_errors_in_words(config: TrainerConfig) -> Iterator[None]:
+    """Say which settings are at fault where Lightning refuses to make a Trainer.
+
+    Raises:
+        UserError: no such device, or not as many processes as were started.
+
+    """
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        given = {key: getattr(config, key) for key in ("accelerator", "devices", "num_nodes", "strategy", "precision")}
+        raise UserError(
+            f"Lightning cannot run with these trainer settings: {str(error).splitlines()[0].rstrip('.')}",
+            given=", ".join(f"trainer.{key}={value}" for key, value in given.items()),
+            remedy="match trainer.devices and trainer.num_nodes to the machine and to the processes that were started",
+        ) from error
 
 
 @contextmanager

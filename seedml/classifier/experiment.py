@@ -1,7 +1,8 @@
 """One experiment: train the classifier on some labels, score the held-out images. Run again, it goes on where it was.
 
-In its folder: ``settings.json`` (what it was begun with), ``last.ckpt`` and ``best.ckpt`` (Lightning checkpoints),
-``history.json`` (training is over) and ``scores.parquet`` (the experiment is over). Knows no shard format.
+In its folder: ``settings.json`` (what it was begun with), ``last.ckpt`` (only while it trains) and ``best.ckpt``,
+``history.json`` (training is over), ``confusion.parquet``, ``per_seed.parquet`` and ``scores.parquet`` (the experiment
+is over). Knows no shard format.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seedml.classifier.cache import Integers
+from seedml.classifier.checkpoints import (
+    Converged,
+    KeepCheckpoints,
+    WholeFiles,
+    check_label_set,
+    check_resumable,
+    read_checkpoint,
+    stops_in_words,
+)
+from seedml.classifier.confusion import confusion_counts, per_seed_table
 from seedml.classifier.data import SeedDataModule, class_labels, labels_shuffled_within_prompts
 from seedml.classifier.module import Scores, SeedClassifier
+from seedml.classifier.networks import check_network
 from seedml.classifier.split_images import SplitImages
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_json, differing_keys, read_json
-from seedml.lightning import RateProgressBar, precision_of, quiet_lightning
+from seedml.lightning import RateProgressBar, precision_of, quiet_lightning, trainer_errors_in_words
 from seedml.noise import seeded
 
 if TYPE_CHECKING:
@@ -109,80 +121,91 @@ def _guard(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _train_and_score(experiment: Experiment, config: StudyConfig, prepare: Splits, tracker: Tracker) -> None:
-    settings = config.classifier
-    class_seeds = config.seed_list
-    with seeded(settings.seed):
+    settings, class_seeds = config.classifier, config.seed_list
+    check_network(settings.architecture, settings.image_size)
+    with quiet_lightning(), stops_in_words(experiment.folder), seeded(settings.seed):
         module = SeedClassifier(
-            settings.architecture, list(class_seeds), learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay, label_smoothing=settings.label_smoothing, prefix=experiment.prefix,
+            settings.architecture, list(class_seeds), image_size=settings.image_size,
+            learning_rate=settings.learning_rate, schedule=settings.schedule, schedule_epochs=experiment.epochs,
+            weight_decay=settings.weight_decay, label_smoothing=settings.label_smoothing, top_k=settings.top_k,
+            prefix=experiment.prefix,
         )  # fmt: skip
-    data = SeedDataModule(
-        prepare, lambda split: experiment.label(split, class_seeds, settings.seed),
-        batch_size=settings.batch_size, seed=settings.seed, num_workers=settings.num_workers,
-    )  # fmt: skip
-    with quiet_lightning():
         trainer = _trainer(experiment, config, tracker)
+        data = SeedDataModule(
+            prepare, lambda split: experiment.label(split, class_seeds, settings.seed),
+            batch_size=-(-settings.batch_size // trainer.world_size), seed=settings.seed,
+            num_workers=settings.num_workers,
+        )  # fmt: skip
         _fit(experiment, trainer, module, data)
-        checkpoint = experiment.folder / ("last.ckpt" if experiment.shuffled else "best.ckpt")
-        trainer.test(module, data, ckpt_path=str(checkpoint), weights_only=True, verbose=False)
+        best = experiment.folder / "best.ckpt"
+        check_label_set(best, read_checkpoint(best), class_seeds)
+        trainer.test(module, data, ckpt_path=str(best), weights_only=True, verbose=False)
     assert module.scores is not None, "the test has just been run"
     if trainer.is_global_zero:
-        _write_scores(experiment, prepare()["test"], np.asarray(class_seeds), module.scores, settings.seed)
+        scores = _table(experiment, prepare()["test"], np.asarray(class_seeds), module.scores, settings.seed)
+        _write(experiment.folder, scores, config.statistics.confidence, settings.top_k)
     trainer.strategy.barrier("scores")
 
 
 def _fit(experiment: Experiment, trainer: pl.Trainer, module: SeedClassifier, data: SeedDataModule) -> None:
     """Train from the last checkpoint on, unless training is over."""
-    finished = experiment.folder / "history.json"
-    if finished.is_file():
-        return
-    last = experiment.folder / "last.ckpt"
-    trainer.fit(module, data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    finished, last = experiment.folder / "history.json", experiment.folder / "last.ckpt"
+    if not finished.is_file():
+        if goes_on := last.is_file():
+            check_resumable(last, module.class_seeds, trainer.world_size)
+        trainer.fit(module, data, ckpt_path=str(last) if goes_on else None, weights_only=True)
+        if trainer.is_global_zero:
+            atomic_write_json(finished, module.history)
+        trainer.strategy.barrier("history")
     if trainer.is_global_zero:
-        atomic_write_json(finished, module.history)
-    trainer.strategy.barrier("history")
+        last.unlink(missing_ok=True)
 
 
-def _write_scores(experiment: Experiment, test: SplitImages, seeds: Integers, scores: Scores, seed: int) -> None:
+def _table(experiment: Experiment, test: SplitImages, seeds: Integers, scores: Scores, seed: int) -> pd.DataFrame:
+    """:attr:`Outcome.scores`."""
     import pandas as pd
 
     labels = experiment.label(test, tuple(seeds.tolist()), seed)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "seed": test.seeds, "prompt_id": test.prompt_ids, "label": seeds[labels],
             "predicted": seeds[scores.predicted], "place": scores.place, "probability": scores.probability,
         }
     )  # fmt: skip
-    with atomic_path(experiment.folder / "scores.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
+
+
+def _write(folder: Path, scores: pd.DataFrame, confidence: float, top: int) -> None:
+    """The tables; ``scores.parquet`` last, as it says that all is done."""
+    tables = {
+        "confusion": confusion_counts(scores), "per_seed": per_seed_table(scores, confidence, top), "scores": scores,
+    }  # fmt: skip
+    for name, table in tables.items():
+        with atomic_path(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
 
 
 def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> pl.Trainer:
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from pytorch_lightning.callbacks import LearningRateMonitor
 
-    where = config.trainer
-    watch = not experiment.shuffled  # validation on shuffled labels says nothing
+    where, patience = config.trainer, config.classifier.patience
+    validates = not experiment.shuffled  # validation on shuffled labels says nothing
     callbacks: list[pl.Callback] = [
-        RateProgressBar(experiment.name),
-        LearningRateMonitor("step"),
-        ModelCheckpoint(experiment.folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
-    ]
-    if watch:
-        callbacks += [
-            ModelCheckpoint(
-                experiment.folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False,
-                save_on_train_epoch_end=True,
-            ),
-            EarlyStopping("val/accuracy", mode="max", patience=PATIENCE, check_on_train_epoch_end=True, verbose=False),
-        ]  # fmt: skip
-    return pl.Trainer(
-        accelerator=where.accelerator, devices=where.devices, num_nodes=where.num_nodes, strategy=where.strategy,
-        precision=precision_of(where.precision, where.accelerator), max_epochs=experiment.stop_after or experiment.epochs,  # type: ignore[arg-type]
-        logger=tracker.lightning_logger(), callbacks=callbacks, log_every_n_steps=10, num_sanity_val_steps=0,
-        limit_val_batches=None if watch else 0, use_distributed_sampler=False, enable_model_summary=False,
-    )  # fmt: skip
-
-
-PATIENCE = 4
-"""Epochs without a better validation accuracy after which training has converged."""
+        RateProgressBar(experiment.name), LearningRateMonitor("step"),
+        KeepCheckpoints(experiment.folder, by_validation=validates),
+    ]  # fmt: skip
+    if validates and patience:
+        callbacks.append(Converged(f"{experiment.prefix}val/accuracy", patience))
+    plugins: list[Any] = [WholeFiles()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # KeepCheckpoints answers Slurm's signal
+    with trainer_errors_in_words(where):
+        return pl.Trainer(
+            accelerator=where.accelerator, devices=where.devices, num_nodes=where.num_nodes, strategy=where.strategy,
+            precision=precision_of(where.precision, where.accelerator),  # type: ignore[arg-type]
+            max_epochs=experiment.stop_after or experiment.epochs, limit_val_batches=None if validates else 0,
+            default_root_dir=experiment.folder, logger=tracker.lightning_logger(), callbacks=callbacks,
+            plugins=plugins, log_every_n_steps=10, num_sanity_val_steps=0, use_distributed_sampler=False,
+            enable_model_summary=False,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The seed classifier as a LightningModule: a torchvision network, its loss, schedule and metrics. Knows no file."""
+"""The classifier as a LightningModule: a torchvision network, its loss, schedule and metrics. Knows no file."""
 
 from __future__ import annotations
 
@@ -11,27 +11,11 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from seedml.classifier.data import Batch
-from seedml.errors import unknown_name
-
-
-def build_network(architecture: str, n_classes: int) -> nn.Module:
-    """An untrained torchvision classification network: N × 3 × H × W float -> N × ``n_classes`` logits.
-
-    Raises:
-        UserError: torchvision has no such network.
-
-    """
-    import torchvision
-
-    known = torchvision.models.list_models(module=torchvision.models)
-    if architecture not in known:
-        raise unknown_name("value of classifier.architecture", architecture, known)
-    network: nn.Module = torchvision.models.get_model(architecture, weights=None, num_classes=n_classes)
-    return network
+from seedml.classifier.networks import build_network
+from seedml.classifier.schedules import make_schedule
 
 
 class Scores(NamedTuple):
@@ -43,6 +27,57 @@ class Scores(NamedTuple):
     """Place of the true class among all, by logit: 0 = named first."""
     probability: np.ndarray[Any, np.dtype[np.float32]]
     """Softmax probability of the true class."""
+
+
+def places(logits: Tensor, labels: Tensor) -> Tensor:
+    """N × K float, N int64 -> N int64: the true class's place by logit, 0 = first; ties and NaN count against it."""
+    truth = logits.gather(1, labels[:, None])
+    return (~(logits < truth)).sum(1) - 1
+
+
+class EpochSums(Metric):
+    """Loss and hits of an epoch, added up over its images and over processes.
+
+    Args:
+        top: beside the first, so many names count as a hit.
+
+    """
+
+    full_state_update = False
+    loss: Tensor
+    hits: Tensor
+    top_hits: Tensor
+    images: Tensor
+
+    def __init__(self, top: int) -> None:
+        super().__init__()
+        self.top = top
+        self.add_state("loss", torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("hits", "top_hits", "images"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch: its mean loss, N × K logits, N int64 labels."""
+        place = places(logits.detach(), labels)
+        self.loss += loss.detach() * len(labels)
+        self.hits += (place < 1).sum()
+        self.top_hits += (place < self.top).sum()
+        self.images += len(labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over the images: ``loss``, ``accuracy``, ``top<k>_accuracy``."""
+        return {"loss": self.loss / self.images, "accuracy": self.hits / self.images,
+                f"top{self.top}_accuracy": self.top_hits / self.images}  # fmt: skip
+
+    def over_processes(self) -> dict[str, Tensor]:
+        """The sums so far, of all processes together; each of them has to ask."""
+        with self.sync_context():
+            return {name: value.clone() for name, value in self.metric_state.items() if isinstance(value, Tensor)}
+
+    def continue_from(self, sums: dict[str, Tensor]) -> None:
+        """Count on from sums that one process, and only one, is given."""
+        for name, value in sums.items():
+            getattr(self, name).copy_(value)
 
 
 class ImageScores(Metric):
@@ -65,10 +100,9 @@ class ImageScores(Metric):
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """Take in N × K float logits of a batch."""
-        truth = logits.gather(1, batch.labels[:, None])
         self.seen[batch.rows] += 1
         self.predicted[batch.rows] = logits.argmax(1)
-        self.place[batch.rows] = (~(logits < truth)).sum(1) - 1  # ties and NaN count against it
+        self.place[batch.rows] = places(logits, batch.labels)
         self.probability[batch.rows] = logits.softmax(1).gather(1, batch.labels[:, None])[:, 0]
 
     def compute(self) -> Scores:
@@ -85,35 +119,53 @@ class SeedClassifier(pl.LightningModule):
     Args:
         architecture: a torchvision classification network.
         class_seeds: the seeds, ascending; class i is ``class_seeds[i]``.
-        learning_rate: highest of the one-cycle schedule.
+        image_size: side of the images in pixels.
+        learning_rate: highest of the schedule.
+        schedule: one of :func:`~seedml.classifier.schedules.make_schedule`.
+        schedule_epochs: that it is made for; ``None`` = those of the Trainer, which may stop before.
         weight_decay: decoupled; not on biases and normalisation.
         label_smoothing: share of the target spread over all classes.
+        top_k: also count the images whose class is among the first so many.
         prefix: put before the names of logged numbers.
 
     """
 
     def __init__(
-        self, architecture: str, class_seeds: list[int], *, learning_rate: float = 1e-3, weight_decay: float = 0.05,
-        label_smoothing: float = 0.0, prefix: str = "",
+        self, architecture: str, class_seeds: list[int], *, image_size: int = 32, learning_rate: float = 1e-3,
+        schedule: str = "one_cycle", schedule_epochs: int | None = None, weight_decay: float = 0.05,
+        label_smoothing: float = 0.0, top_k: int = 5, prefix: str = "",
     ) -> None:  # fmt: skip
         super().__init__()
         self.save_hyperparameters()
-        self.class_seeds, self.prefix = class_seeds, prefix
-        self._learning_rate, self._weight_decay, self._smoothing = learning_rate, weight_decay, label_smoothing
-        self.network = build_network(architecture, len(class_seeds)).to(memory_format=torch.channels_last)
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
-        self.train_accuracy = MulticlassAccuracy(len(class_seeds), average="micro")
-        self.val_accuracy = MulticlassAccuracy(len(class_seeds), average="micro")
+        self.class_seeds, self.image_size, self.prefix = class_seeds, image_size, prefix
+        self._learning_rate, self._schedule, self._schedule_epochs = learning_rate, schedule, schedule_epochs
+        self._weight_decay, self._smoothing = weight_decay, label_smoothing
+        self.network = build_network(architecture, len(class_seeds), image_size).to(memory_format=torch.channels_last)
+        self.train_sums, self.val_sums = EpochSums(top_k), EpochSums(top_k)
         self.history: list[dict[str, float]] = []
         self.scores: Scores | None = None
         self._test_scores: ImageScores | None = None
         self._epoch_started = 0.0
+        self._interrupted: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """N × 3 × H × W uint8 0..255 -> N × K float32 logits."""
+        """N × 3 × S × S uint8 0..255 -> N × K float32 logits."""
         inputs = (images.float() / 255 - 0.5) / 0.25
-        logits: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(inputs.to(self._weight_type(), memory_format=torch.channels_last))
         return logits.float()
+
+    def _weight_type(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype  # not always float32: trainer.precision=bf16-true
+
+    def on_train_start(self) -> None:
+        """Go on in the middle of an epoch, where a checkpoint was made there."""
+        if self._interrupted is None:
+            return
+        epoch, self._interrupted = self._interrupted, None
+        self._epoch_started = time.monotonic() - epoch["seconds"]
+        torch.set_rng_state(epoch["random"])
+        if self.trainer.is_global_zero:  # the sums are of all processes; they must not be counted twice
+            self.train_sums.continue_from(epoch["sums"])
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock."""
@@ -123,32 +175,29 @@ class SeedClassifier(pl.LightningModule):
         """Cross-entropy with label smoothing, nats."""
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self._smoothing)
-        self.train_loss.update(loss.detach(), len(batch.labels))
-        self.train_accuracy.update(logits.detach(), batch.labels)
+        self.train_sums.update(loss, logits, batch.labels)
         self.log(f"{self.prefix}train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Plain cross-entropy, nats."""
         logits = self(batch.images)
-        self.val_loss.update(F.cross_entropy(logits, batch.labels), len(batch.labels))
-        self.val_accuracy.update(logits, batch.labels)
+        self.val_sums.update(F.cross_entropy(logits, batch.labels), logits, batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what checkpoints and early stopping watch."""
-        self.log(f"{self.prefix}val/loss", self.val_loss.compute())
-        self.log(f"{self.prefix}val/accuracy", self.val_accuracy.compute(), prog_bar=True)
+        """Log what early stopping watches."""
+        for name, value in self.val_sums.compute().items():
+            self.log(f"{self.prefix}val/{name}", value, prog_bar=name == "accuracy")
 
     def on_train_epoch_end(self) -> None:
         """Keep the epoch in ``history``, which travels in checkpoints."""
-        row = {"epoch": self.current_epoch, "train_loss": self.train_loss.compute().item(),
-               "train_accuracy": self.train_accuracy.compute().item()}  # fmt: skip
-        if self.val_accuracy.update_called:
-            row |= {"val_loss": self.val_loss.compute().item(), "val_accuracy": self.val_accuracy.compute().item()}
+        row: dict[str, float] = {"epoch": self.current_epoch}
+        kinds = {"train": self.train_sums} | ({"val": self.val_sums} if self.trainer.enable_validation else {})
+        for kind, sums in kinds.items():
+            row |= {f"{kind}_{name}": value.item() for name, value in sums.compute().items()}
+            sums.reset()
         self.log(f"{self.prefix}train/accuracy", row["train_accuracy"])
         self.history.append({**row, "seconds": round(time.monotonic() - self._epoch_started, 3)})
-        for metric in (self.train_loss, self.train_accuracy, self.val_loss, self.val_accuracy):
-            metric.reset()
 
     def on_test_start(self) -> None:
         """Make room for the split's scores."""
@@ -156,9 +205,11 @@ class SeedClassifier(pl.LightningModule):
         self._test_scores = ImageScores(len(loader.dataset)).to(self.device)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch."""
+        """Score a batch, in float32 whatever training uses: scores are not to depend on what shares a batch."""
         assert self._test_scores is not None, "Lightning calls on_test_start first"
-        self._test_scores.update(self(batch.images), batch)
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch.images)
+        self._test_scores.update(logits, batch)
 
     def on_test_end(self) -> None:
         """Gather the scores of all processes into ``scores``."""
@@ -166,24 +217,33 @@ class SeedClassifier(pl.LightningModule):
         self.scores = self._test_scores.compute()
 
     def configure_optimizers(self) -> Any:
-        """AdamW under one cycle of the learning rate (Smith and Topin, 2018), a step at a time."""
+        """AdamW; the learning rate changes at every step."""
         decayed, plain = _split_parameters(self.network)
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": self._weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=self._learning_rate, fused=True,
         )  # fmt: skip
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self._learning_rate, total_steps=int(self.trainer.estimated_stepping_batches), pct_start=0.25
-        )
+        schedule = make_schedule(self._schedule, optimizer, self._learning_rate, self._steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _steps(self) -> int:
+        """Optimizer steps that the schedule is made for."""
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs
+        assert epochs, "the Trainer has a number of epochs"
+        return steps // epochs * (self._schedule_epochs or epochs)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the history."""
+        """Add the history, and how far the epoch is."""
         checkpoint["history"] = self.history
+        checkpoint["epoch_so_far"] = {
+            "sums": self.train_sums.over_processes(), "seconds": time.monotonic() - self._epoch_started,
+            "random": torch.get_rng_state(),
+        }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history back."""
+        """Take them back."""
         self.history = list(checkpoint["history"])
+        self._interrupted = checkpoint.get("epoch_so_far")
 
 
 def _split_parameters(network: nn.Module) -> tuple[Sequence[nn.Parameter], Sequence[nn.Parameter]]:
