@@ -59,7 +59,8 @@ def _distance(pixels: Tensor, background: Tensor) -> Tensor:
     centred = background - mean
     spread = centred @ centred.mT / background.shape[2] + 25 * torch.eye(3, device=pixels.device)  # 5 levels of noise
     white = torch.linalg.inv(torch.linalg.cholesky(spread))
-    distance = (white @ (pixels.flatten(2) - mean)).square().sum(1).sqrt()  # norm(dim=1) takes ten times as long
+    away: Tensor = white @ (pixels.flatten(2) - mean)
+    distance = away.square().sum(1).sqrt()  # norm(dim=1) takes ten times as long
     return (distance / distance.amax(1, keepdim=True).clamp(min=1e-6)).view(len(pixels), *pixels.shape[2:])
 
 

@@ -224,6 +224,7 @@ def _seedbook(name: str, table: pd.DataFrame) -> dict[str, Any]:
 def _confirmation(seeds: int) -> dict[str, Any]:
     return {
         "golden_gain_on_selection_prompts": {"value": 3.4, "low": 2.0, "high": 4.8, "n": 8},
+        "golden_gain_shrunken": {"value": 2.9, "low": 2.1, "high": 3.7, "n": 8},
         "golden_gain_held_out": {"value": 2.1, "low": 0.9, "high": 3.2, "n": 6, "seeds": [0, 1, 2]},
         "inferior_loss_held_out": {"value": 1.8, "low": 0.4, "high": 3.1, "n": 6, "seeds": [3, 4, 5]},
         "best_on_both": {"value": 2, "of": [3, 3], "chance": {"value": 9 / seeds, "low": 0, "high": 1}, "p": 0.02},

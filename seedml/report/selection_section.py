@@ -40,6 +40,9 @@ def _gain(run: Run, confirmation: Mapping[str, Any]) -> str:
     chosen_on = estimate(confirmation.get("golden_gain_on_selection_prompts"))
     if chosen_on is not None:
         parts.append(f"on the prompts they were chosen by: {_value(chosen_on)}, part of which is luck")
+    shrunken = estimate(confirmation.get("golden_gain_shrunken"))
+    if shrunken is not None:
+        parts.append(f"with that luck taken out: {_value(shrunken)}")
     return "; ".join(parts) + "."
 
 
