@@ -1,0 +1,81 @@
+"""A trained classifier, asked about pictures: pixels -> the place of each one's true seed. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seedml.classifier.cache import Integers
+from seedml.classifier.module import SeedClassifier
+from seedml.lightning import precision_of
+from seedml.pixels import Pixels
+
+if TYPE_CHECKING:
+    from seedml.config import TrainerConfig
+
+Pictures = np.ndarray[Any, np.dtype[np.uint8]]
+"""N × S × S × 3 uint8 0..255, RGB, reduced to what the network takes."""
+
+BATCH = 256
+"""Pictures in a forward pass."""
+_HALF = {"bf16": torch.bfloat16, "16-m": torch.float16, "16-t": torch.float16}
+
+
+def reduced_pixels(pixels: Pixels, size: int) -> Pixels:
+    """H × W × 3 -> ``size`` × ``size`` × 3; each pixel is the mean of those it replaces, as for training."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX))
+
+
+class TrainedClassifier:
+    """A checkpoint on a device, in the arithmetic of its training.
+
+    Args:
+        checkpoint: of a :class:`~seedml.classifier.module.SeedClassifier`.
+        trainer: says which device and which arithmetic.
+
+    """
+
+    def __init__(self, checkpoint: Path, trainer: TrainerConfig) -> None:
+        self._device = _device(trainer.accelerator)
+        module = SeedClassifier.load_from_checkpoint(checkpoint, map_location=self._device, weights_only=True)
+        self._module = module.eval()
+        self._half = _HALF.get(precision_of(trainer.precision, trainer.accelerator)[:4])
+        self.seeds: Integers = np.asarray(module.class_seeds, np.int64)
+        """K int64, ascending: class i is ``seeds[i]``."""
+
+    @torch.inference_mode()
+    def logits(self, pictures: Pictures) -> Tensor:
+        """N × K float32, on the CPU."""
+        half = self._half or torch.bfloat16
+        parts = []
+        with torch.autocast(self._device.type, half, enabled=self._half is not None):
+            for start in range(0, len(pictures), BATCH):
+                chunk = torch.from_numpy(pictures[start : start + BATCH]).permute(0, 3, 1, 2)
+                parts.append(self._module(chunk.to(self._device)).float().cpu())
+        return torch.cat(parts)
+
+    def places(self, pictures: Pictures, seeds: Sequence[int]) -> Integers:
+        """N int64: the place of each picture's own seed among all, by logit; 0 = named first. Ties count against it."""
+        labels = torch.from_numpy(np.searchsorted(self.seeds, np.asarray(seeds, np.int64)))
+        logits = self.logits(pictures)
+        truth = logits.gather(1, labels[:, None])
+        places: Integers = ((~(logits < truth)).sum(1) - 1).numpy()
+        return places
+
+
+def _device(accelerator: str) -> torch.device:
+    """Where Lightning would compute."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    mps = accelerator in ("auto", "mps") and torch.backends.mps.is_available()
+    return torch.device("mps" if mps else "cpu")
