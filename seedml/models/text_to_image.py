@@ -7,7 +7,7 @@ diffusers at batch size 1, up to the rounding of another batch size.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,13 +104,17 @@ class TextToImage:
         return [None if value is None else value.cpu() for value in four]
 
     @torch.no_grad()
-    def sample(self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator]) -> ImageBatch:
+    def sample(
+        self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator],
+        after_step: Callable[[int], None] | None = None,
+    ) -> ImageBatch:  # fmt: skip
         """One image a row.
 
         Args:
             embeddings: N rows.
             noise: the initial noise, N × C × H × W float32, not yet scaled by the scheduler.
             generators: N, each for the later draws of its own row.
+            after_step: called with the number of each sampling step, from 0, when it has made its draws.
 
         """
         assert len(embeddings) == len(noise) == len(generators), "one embedding, one noise and one generator a row"
@@ -126,6 +130,7 @@ class TextToImage:
             width=self.sampling.width,
             output_type="pt",
             return_dict=False,
+            callback_on_step_end=_callback(after_step),
         )[0]
         return _to_uint8(pixels)
 
@@ -142,6 +147,18 @@ class TextToImage:
             "negative_pooled_prompt_embeds": _repeated(embeddings.negative_pooled, count),
         }
         return {name: value.to(device) for name, value in texts.items() if value is not None}
+
+
+def _callback(after_step: Callable[[int], None] | None) -> Callable[..., dict[str, Any]] | None:
+    """``after_step`` as diffusers calls it; it changes none of the pipeline's tensors."""
+    if after_step is None:
+        return None
+
+    def call(pipeline: object, step: int, timestep: object, tensors: object) -> dict[str, Any]:
+        after_step(step)
+        return {}
+
+    return call
 
 
 def _repeated(row: Tensor | None, count: int) -> Tensor | None:
