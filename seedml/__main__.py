@@ -28,7 +28,7 @@ class _Step:
 
 STEPS = {
     "study": _Step(
-        "the whole job: generate, measure, summarize, classify, select, report; what is done already stays",
+        "the whole job: generate, measure, summarize, classify, select, apply, report; what is done already stays",
         "the configuration",
         "shards/<name>/ and runs/<name>/, with runs/<name>/report.html at the end",
         "seedml study quickstart seeds=0:16",
@@ -62,6 +62,12 @@ STEPS = {
         "runs/<name>/seeds.parquet and images.parquet",
         "runs/<name>/seedbook.json",
         "seedml select quickstart selection.golden=10",
+    ),
+    "apply": _Step(
+        "try out the chosen seeds on prompts that had no part in choosing them: golden ones, diverse ones, noise swap",
+        "runs/<name>/seedbook.json, shards/<name>/ and the model",
+        "runs/<name>/applications/: a JSON file and a sheet of pictures for each use",
+        "seedml apply quickstart 'apply.run=[noise_swap]' apply.swap_pairs=16",
     ),
     "report": _Step(
         "one self-contained HTML page of all results",

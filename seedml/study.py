@@ -5,6 +5,7 @@ measure     images -> features and attributes, one row an image
 summarize   rows of one seed -> FID and attribute statistics with intervals
 classify    which seed made this image?
 select      golden, inferior and diverse seeds, confirmed on held-out prompts
+apply       what the chosen seeds are good for, tried out on further held-out prompts
 report      one page with all of it
 """
 
@@ -32,6 +33,7 @@ def study(config: StudyConfig) -> None:
     summarize(config)
     classify(config)
     select(config)
+    apply(config)
     report(config)
     print(headline(config))
 
@@ -58,7 +60,12 @@ def summarize(config: StudyConfig) -> None:
 
 
 def classify(config: StudyConfig) -> None:
-    """Train and test the seed classifier and its control."""
+    """Train and test the seed classifier and its controls; with ``image``, say which seed made that picture."""
+    if config.image is not None:
+        from seedml.classifier.naming import name_seed
+
+        print(name_seed(config).text())
+        return
     from seedml.classifier.step import classify as step
 
     _tracked("classify", step, config)
@@ -69,6 +76,13 @@ def select(config: StudyConfig) -> None:
     from seedml.selection.step import select as step
 
     _tracked("select", step, config)
+
+
+def apply(config: StudyConfig) -> None:
+    """Try out what the chosen seeds are good for."""
+    from seedml.applications.step import apply as step
+
+    _tracked("apply", step, config)
 
 
 def report(config: StudyConfig) -> None:
@@ -93,7 +107,7 @@ def verify(config: StudyConfig) -> None:
 
 
 STEPS: Mapping[str, Step] = {
-    step.__name__: step for step in (study, generate, measure, summarize, classify, select, report, plan, verify)
+    step.__name__: step for step in (study, generate, measure, summarize, classify, select, apply, report, plan, verify)
 }
 
 

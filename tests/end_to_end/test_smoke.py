@@ -153,9 +153,9 @@ def test_the_page_needs_no_network(run):
 
 def test_each_step_is_a_tracked_run(run):
     runs = list((run / "wandb").rglob("*.wandb"))
-    assert len(runs) == 6
+    assert len(runs) == 7
     journals = {path.stem for path in (run / "tracking").glob("*.jsonl")}
-    assert journals >= {"generate", "measure", "summarize", "classify", "select", "report"}
+    assert journals >= {"generate", "measure", "summarize", "classify", "select", "apply", "report"}
 
 
 def test_run_again_it_makes_nothing_again(home, run, shards):

@@ -1,0 +1,399 @@
+"""The step ``apply``: seed book -> ``applications/<use>.json`` and a sheet of pictures each."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from seedml.applications import diverse_sampling, high_fidelity, noise_swap
+from seedml.applications.diverse_sampling import Recipe
+from seedml.applications.high_fidelity import Arms
+from seedml.applications.naming import load_namer
+from seedml.applications.noise_swap import Followed, Swap
+from seedml.applications.sets import METHODS
+from seedml.applications.sheets import Pixels, contact_sheet, write_sheet
+from seedml.applications.studio import Picture, Studio, Trial, as_pixels
+from seedml.applications.unseen import unseen_prompts
+from seedml.config import resolved
+from seedml.errors import UserError
+from seedml.files import atomic_write_json, fingerprint, finish_step, read_json, step_is_done
+from seedml.lightning import threads
+from seedml.measurement import Measurements, load_measurements
+from seedml.measurement.results import measured_hashes
+from seedml.models.text_to_image import load_text_to_image
+from seedml.per_seed.frechet import Reference
+from seedml.progress import progress_bar
+from seedml.provenance import made_from, record_inputs
+from seedml.shards.dataset import complete_dataset
+from seedml.summary import update_summary
+from seedml.tracking import is_rank_zero
+
+if TYPE_CHECKING:
+    from seedml.config import StudyConfig
+    from seedml.grid import Tile
+    from seedml.prompts import Prompt
+    from seedml.shards.dataset import ShardDataset
+    from seedml.tracking import Tracker
+
+STEP = "apply"
+FOLDER = "applications"
+BOOK = "seedbook.json"
+SHOWN = 6
+"""Prompts on a sheet of pictures: the first, none picked by eye."""
+_ROWS = 3
+"""Seeds of each kind, or swaps, on a sheet."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an application found.
+
+    Attributes:
+        found: the file.
+        headline: for the summary and the tracker.
+        sheet: pictures.
+        lines: for the terminal.
+
+    """
+
+    found: dict[str, Any]
+    headline: dict[str, Any]
+    sheet: Pixels
+    lines: list[str]
+
+
+class Bench:
+    """What all applications of one study share; made when first needed, so that each also runs alone."""
+
+    def __init__(self, config: StudyConfig, dataset: ShardDataset, tiles: Sequence[Tile], book: dict[str, Any]) -> None:
+        self.config, self.book, self.dataset = config, book, dataset
+        attributes = {*high_fidelity.ATTRIBUTES, *diverse_sampling.ATTRIBUTES}
+        self.studio = Studio(config, dataset, tiles, sorted(attributes), config.apply.diverse_spaces)
+
+    @cached_property
+    def measured(self) -> Measurements:
+        """The study's measurements."""
+        return load_measurements(self.config.run_dir)
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """Held-out prompts."""
+        return unseen_prompts(self.config.prompts, self.dataset.prompts, self.config.apply.prompts)
+
+    @cached_property
+    def verdicts(self) -> dict[int, str]:
+        """Seed -> verdict."""
+        return {int(card["seed"]): str(card["verdict"]) for card in self.book["cards"]}
+
+    @cached_property
+    def order(self) -> list[int]:
+        """All seeds, best first by FID on the selection prompts."""
+        fid = {int(card["seed"]): float(card["scores"]["fid"]["value"]) for card in self.book["cards"]}
+        return sorted(fid, key=lambda seed: (fid[seed], seed))
+
+    @cached_property
+    def random(self) -> list[int]:
+        """The seeds that stand for any seed."""
+        generator = np.random.default_rng([self.config.statistics.seed, 6])
+        seeds = np.array(sorted(self.verdicts), np.int64)
+        return sorted(int(seed) for seed in generator.permutation(seeds)[: self.config.apply.random_seeds])
+
+    def listed(self, kind: str) -> list[int]:
+        """Golden or inferior seeds; where none is so beyond doubt, as many of the best or worst."""
+        wanted = getattr(self.config.selection, kind)
+        best = self.order if kind == "golden" else self.order[::-1]
+        return [int(seed) for seed in self.book[kind]] or best[: min(wanted, len(best) // 2)]
+
+    @cached_property
+    def sets(self) -> dict[Recipe, list[int]]:
+        """Diverse sets by every recipe."""
+        wanted, splits = self.config.apply, ("train", "val")
+        known = [prompt for prompt in self.dataset.prompts.values() if prompt.split in splits]
+        places = self.studio.places_in_spaces(self.order, known[: wanted.choosing_prompts])
+        pools = diverse_sampling.pools(self.verdicts, self.order, wanted.diverse)
+        return diverse_sampling.choose_sets(places, wanted, pools, METHODS)
+
+    @cached_property
+    def trial(self) -> Trial:
+        """Pictures of all seeds that an application of this run asks for, on the held-out prompts."""
+        chosen: set[int] = set(self.random)
+        if "high_fidelity" in self.config.apply.run:
+            chosen |= {*self.listed("golden"), *self.listed("inferior")}
+        if "diverse_sampling" in self.config.apply.run:
+            chosen.update(seed for seeds in self.sets.values() for seed in seeds)
+        return self.studio.trial(sorted(chosen), self.prompts, SHOWN)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Of the held-out prompts."""
+        return self.studio.reference(self.measured, self.trial.prompts)
+
+    def about_prompts(self, prompts: Iterable[Prompt]) -> dict[str, int]:
+        """How many, and where they come from."""
+        splits = [prompt.split for prompt in prompts]
+        return {"n": len(splits), **{name: splits.count(name) for name in sorted(set(splits))}}
+
+
+def apply(config: StudyConfig, tracker: Tracker) -> None:
+    """Try out every application in ``apply.run``; what is done already is not done again.
+
+    Raises:
+        UserError: no seed book yet, images are missing, or results made with other settings are there.
+
+    """
+    if not is_rank_zero(os.environ):
+        return  # one process does it
+    path = config.run_dir / BOOK
+    if not path.is_file():
+        raise UserError(f"{path} is missing", remedy="run `seedml select` first")
+    dataset, tiles = complete_dataset(config)
+    inputs = measured_hashes(config.run_dir) | {BOOK: _hash_of_book(path)}
+    todo = [name for name in config.apply.run if not _done(config, name, _settings(config, dataset, name), inputs)]
+    bench = Bench(config, dataset, tiles, read_json(path))
+    with threads(config.trainer.threads):
+        for name in todo:
+            _run(bench, name, inputs, tracker)
+
+
+def _hash_of_book(path: Path) -> str:
+    """Of all that it says; the time it was written at is no reason to run again."""
+    return fingerprint({key: value for key, value in read_json(path).items() if key != "created"})
+
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "high_fidelity": ("prompts", "random_seeds", "best_of"),
+    "diverse_sampling": (
+        "prompts", "random_seeds", "diverse", "diverse_space", "diverse_method", "diverse_among", "diverse_spaces",
+        "choosing_prompts", "distances",
+    ),
+    "noise_swap": ("prompts", "swap_scheduler", "swap_steps", "swap_pairs", "swap_prompts"),
+}  # fmt: skip
+"""Application -> the keys of ``apply`` that decide its result."""
+
+
+def _settings(config: StudyConfig, dataset: ShardDataset, name: str) -> dict[str, Any]:
+    whole = resolved(config)
+    own = {key: whole["apply"][key] for key in _KEYS[name]}
+    return {"apply": own, "statistics": whole["statistics"], "dataset": dataset.fingerprint}
+
+
+def _done(config: StudyConfig, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    step = f"{STEP}.{name}"
+    done = step_is_done(config.run_dir, step, settings)
+    return done and made_from(config.run_dir, step, inputs) and _path(config, name).is_file()
+
+
+def _path(config: StudyConfig, name: str) -> Path:
+    return config.run_dir / FOLDER / f"{name}.json"
+
+
+def _run(bench: Bench, name: str, inputs: Mapping[str, str], tracker: Tracker) -> None:
+    config, started = bench.config, time.monotonic()
+    outcome = _RUNNERS[name](bench)
+    seconds = round(time.monotonic() - started, 3)
+    path = _path(config, name)
+    write_sheet(path.with_suffix(".png"), outcome.sheet)
+    atomic_write_json(path, outcome.found | {"seconds": seconds})
+    update_summary(config.run_dir, {**outcome.headline, "seconds": {f"{STEP}.{name}": seconds}})
+    tracker.summary({f"{name}/{key}": value for key, value in outcome.headline.items()})
+    tracker.image(f"applications/{name}", path.with_suffix(".png"), name.replace("_", " "))
+    _tell_table(name, outcome.found, tracker)
+    tracker.file(path, "application")
+    for line in outcome.lines:
+        print(line, file=sys.stderr)
+    record_inputs(config.run_dir, f"{STEP}.{name}", inputs)
+    finish_step(config.run_dir, f"{STEP}.{name}", _settings(config, bench.dataset, name))
+
+
+def _tell_table(name: str, found: Mapping[str, Any], tracker: Tracker) -> None:
+    """Every figure of the result with its limits, one a row."""
+    import pandas as pd
+
+    rows = [{"figure": key, **{part: entry.get(part) for part in ("value", "low", "high", "n")}}
+            for key, entry in figures_of(found)]  # fmt: skip
+    tracker.table(f"applications/{name}", pd.DataFrame(rows))
+    for place in found.get("curve", ()):
+        numbers = {f"noise_swap/{key}": e["value"] for key, e in place.items() if isinstance(e, Mapping)}
+        tracker.log(numbers, step=place["place"] + 1)
+
+
+def figures_of(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Mapping[str, Any]]]:
+    """All ``{"value": …}`` in nested mappings with their dotted names."""
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    for key, entry in found.items():
+        if isinstance(entry, Mapping) and "value" in entry:
+            rows.append((f"{prefix}{key}", entry))
+        elif isinstance(entry, Mapping):
+            rows += figures_of(entry, f"{prefix}{key}.")
+    return rows
+
+
+def _high_fidelity(bench: Bench) -> Outcome:
+    trial, config = bench.trial, bench.config
+    kinds = {kind: bench.listed(kind) for kind in ("golden", "inferior")}
+    golden, inferior, random = (trial.places(seeds) for seeds in (*kinds.values(), bench.random))
+    arms = Arms(golden, inferior, random)
+    found = high_fidelity.compare(trial, arms, bench.reference, config.statistics, config.apply.best_of)
+    found = {
+        "prompts": bench.about_prompts(trial.prompts),
+        "seeds": {**kinds, "random": bench.random, "golden_beyond_doubt": bool(bench.book["golden"]),
+                  "inferior_beyond_doubt": bool(bench.book["inferior"])},
+        **found,
+    }  # fmt: skip
+    some = {kind: seeds[:_ROWS] for kind, seeds in kinds.items()} | {"random": bench.random[:_ROWS]}
+    sheet = contact_sheet(high_fidelity.sheet_rows(trial, some), _shown_texts(trial))
+    headline = {
+        "golden_set_fid_gain": found["fid_of_set"].get("golden_gain"),
+        "golden_seed_fid_gain": found["fid_of_seed"].get("golden_gain"),
+        "golden_defects_removed": found["defects"].get(high_fidelity.ANY, {}).get("removed"),
+        "golden_agreement_gap_closed": found["scores"].get("agreement", {}).get("gap_closed"),
+    }
+    known = {key: value for key, value in headline.items() if value is not None}
+    lines = [f"{words}: {spoken(known[key])}" for key, words in _FIDELITY_WORDS.items() if key in known]
+    return Outcome(found, known, sheet, lines)
+
+
+_FIDELITY_WORDS = {
+    "golden_seed_fid_gain": "FID of single golden seeds below that of random seeds by",
+    "golden_set_fid_gain": "FID of the golden set's pictures below that of as many random seeds by",
+    "golden_defects_removed": "share of border, grayscale and lettering defects that golden seeds leave out",
+    "golden_agreement_gap_closed": "share of the way from random seeds to the best picture of each prompt",
+}
+
+
+def _diverse_sampling(bench: Bench) -> Outcome:
+    trial, config = bench.trial, bench.config
+    random = trial.places(bench.random)
+    tables = diverse_sampling.distance_tables(trial)
+    results = {}
+    with progress_bar("diverse sets", len(bench.sets), "sets") as bar:
+        for recipe, seeds in bench.sets.items():
+            figures = diverse_sampling.compare(
+                trial, tables, trial.places(seeds), random, bench.reference, config.statistics
+            )
+            results[recipe.name] = {"seeds": seeds, **figures}
+            bar.advance()
+    wanted = config.apply
+    first = Recipe(wanted.diverse_space, wanted.diverse_method, wanted.diverse_among).name
+    headline_of = first if first in results else next(iter(results))
+    found = {
+        "prompts": bench.about_prompts(trial.prompts), "seeds": {"random": bench.random}, "headline": headline_of,
+        "sets": results,
+    }  # fmt: skip
+    chosen = results[headline_of]
+    sheet = contact_sheet(
+        high_fidelity.sheet_rows(trial, {"diverse": chosen["seeds"], "random": bench.random[: len(chosen["seeds"])]}),
+        _shown_texts(trial),
+    )
+    headline = {f"diverse_{name}_gain": chosen[name]["gain"] for name in _DIVERSE_WORDS if name in chosen}
+    lines = [
+        f"diverse seeds against random ones, {words}: {spoken(chosen[name]['gain'])}"
+        for name, words in _DIVERSE_WORDS.items()
+        if name in chosen
+    ]
+    if "fid" in chosen:
+        headline["diverse_fid_worse"] = chosen["fid"]["worse"]
+        lines.append(f"their FID is larger by {spoken(chosen['fid']['worse'])}")
+    return Outcome(found, headline, sheet, lines)
+
+
+_DIVERSE_WORDS = {
+    "features": "farther apart (relative)",
+    "position": "spread of object positions (relative)",
+    "size": "spread of object sizes (relative)",
+    "vendi": "Vendi score (relative)",
+}
+
+
+def _noise_swap(bench: Bench) -> Outcome:
+    config = noise_swap.swap_config(bench.config)
+    wanted, device = config.apply, bench.studio.device
+    generator = np.random.default_rng([config.statistics.seed, 10])
+    if len(bench.verdicts) < 2:
+        raise UserError("the noise swap needs two seeds", given=len(bench.verdicts), remedy="give more seeds=…")
+    swaps = noise_swap.plan_swaps(
+        list(bench.verdicts), len(bench.prompts), wanted.swap_pairs, wanted.swap_prompts, generator
+    )
+    followed, pictures, known = _swap(bench, config, swaps, device)
+    curve = noise_swap.curve(followed, swaps, config.statistics, known)
+    found = {
+        "prompts": bench.about_prompts(bench.prompts), "scheduler": wanted.swap_scheduler,
+        "steps": len(curve) - 2, "pairs": [[swap.first, swap.second] for swap in swaps], "curve": curve,
+        "decided_by": noise_swap.decided_by(curve), "classifier": known is not None,
+    }  # fmt: skip
+    initial = next(place for place in curve if place["place"] == 0)
+    headline = {f"swap_initial_noise_{key}": initial[key] for key in ("closeness", "nearer_first", "named_first")
+                if key in initial}  # fmt: skip
+    lines = [f"with the initial noise of one seed and all step noise of another, {words}: {spoken(initial[key])}"
+             for key, words in _SWAP_WORDS.items() if key in initial]  # fmt: skip
+    return Outcome(found, headline, contact_sheet(pictures, _place_names(followed.places), cut=24), lines)
+
+
+_SWAP_WORDS = {
+    "nearer_first": "pictures nearer to the first seed's",
+    "named_first": "pictures that the classifier takes for the first seed's",
+    "named_second": "for the other's",
+}
+
+
+def _swap(
+    bench: Bench, config: StudyConfig, swaps: Sequence[Swap], device: torch.device
+) -> tuple[Followed, list[tuple[str, list[Picture | None]]], int | None]:
+    """Pictures of all swaps at all places: what they are like, and some of them for a sheet."""
+    namer = load_namer(config.run_dir, device)
+    model = load_text_to_image(config, device)
+    embeddings = model.embed([prompt.text for prompt in bench.prompts])
+    features: dict[int, list[Any]] = {}
+    named: dict[int, list[Any]] = {}
+    rows: list[tuple[str, list[Picture | None]]] = [
+        (f"{swap.first}, then {swap.second}\n{bench.prompts[swap.row].text[:20]}", []) for swap in swaps[:SHOWN]
+    ]
+    size = config.sampler.batch_size
+    with progress_bar("noise swap", len(swaps), "swaps") as bar:
+        for start in range(0, len(swaps), size):
+            some = swaps[start : start + size]
+            for place, images in noise_swap.swapped_pictures(model, embeddings, some, config.noise.generator_device):
+                features.setdefault(place, []).append(bench.studio.module.embed(images.to(device)).cpu().numpy())
+                if namer is not None:
+                    named.setdefault(place, []).append(namer(images))
+                if start == 0:
+                    for (_, row), image in zip(rows, images, strict=False):
+                        row.append(as_pixels(image))
+            bar.advance(len(some))
+    places = sorted(features)
+    names = np.stack([np.concatenate(named[place]) for place in places]) if named else None
+    vectors = np.stack([np.concatenate(features[place]) for place in places])
+    return Followed(places, vectors, names), rows, len(namer.seeds) if namer is not None else None
+
+
+def _place_names(places: Sequence[int]) -> list[str]:
+    last = max(places)
+    special = {noise_swap.WHOLLY_SECOND: "all noise: second", last: "all noise: first"}
+    return [special.get(place, f"second from step {place + 1}") for place in places]
+
+
+def _shown_texts(trial: Trial) -> list[str]:
+    shown = {prompt_id for _, prompt_id in trial.pictures}
+    return [prompt.text for prompt in trial.prompts if prompt.prompt_id in shown]
+
+
+def spoken(entry: Mapping[str, Any]) -> str:
+    """A figure with its limits, for the terminal."""
+    limits = f" ({entry['low']:.3g} to {entry['high']:.3g})" if "low" in entry and "high" in entry else ""
+    return f"{entry['value']:.3g}{limits}"
+
+
+_RUNNERS: Mapping[str, Callable[[Bench], Outcome]] = {
+    "high_fidelity": _high_fidelity,
+    "diverse_sampling": _diverse_sampling,
+    "noise_swap": _noise_swap,
+}
