@@ -46,7 +46,7 @@ class TrainedClassifier:
     def __init__(self, checkpoint: Path, trainer: TrainerConfig) -> None:
         self._device = _device(trainer.accelerator)
         module = SeedClassifier.load_from_checkpoint(checkpoint, map_location=self._device, weights_only=True)
-        self._module = module.eval()
+        self.module = module.eval()
         self._half = _HALF.get(precision_of(trainer.precision, trainer.accelerator)[:4])
         self.seeds: Integers = np.asarray(module.class_seeds, np.int64)
         """K int64, ascending: class i is ``seeds[i]``."""
@@ -59,7 +59,7 @@ class TrainedClassifier:
         with torch.autocast(self._device.type, half, enabled=self._half is not None):
             for start in range(0, len(pictures), BATCH):
                 chunk = torch.from_numpy(pictures[start : start + BATCH]).permute(0, 3, 1, 2)
-                parts.append(self._module(chunk.to(self._device)).float().cpu())
+                parts.append(self.module(chunk.to(self._device)).float().cpu())
         return torch.cat(parts)
 
     def places(self, pictures: Pictures, seeds: Sequence[int]) -> Integers:
