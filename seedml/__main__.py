@@ -52,9 +52,9 @@ STEPS = {
         "seedml summarize quickstart statistics.permutations=1000",
     ),
     "classify": _Step(
-        "train a classifier to tell which seed made an image, test it on held-out prompts",
+        "train a classifier to tell which seed made an image, test it on held-out prompts; image=<file> asks it",
         "shards/<name>/",
-        "runs/<name>/classifier/: checkpoint, metrics.json",
+        "runs/<name>/classifier/: checkpoint, metrics.json; with image=<file>, prints the five likeliest seeds",
         "seedml classify quickstart classifier.epochs=4",
     ),
     "select": _Step(
@@ -82,10 +82,36 @@ STEPS = {
         "seedml plan quickstart seeds=0:1024",
     ),
     "verify": _Step(
-        "compare every shard with its marker, table and plan; repair=true makes damaged and missing ones again",
-        "shards/<name>/",
+        "compare every shard with its marker, table and plan, or every noise of a seed book with its hash;"
+        " repair=true makes damaged and missing shards again",
+        "shards/<name>/, or a seedbook.json",
         "nothing; with repair=true the damaged and missing shards, and no others",
-        "seedml verify quickstart repair=true",
+        "seedml verify quickstart repair=true        or        seedml verify runs/quickstart/seedbook.json",
+    ),
+    "sample": _Step(
+        "pictures of a prompt from golden, diverse, fitting or given seeds of a seed book; compare=random puts others"
+        " beside them",
+        "a seed book (its file or its run's folder) and a prompt",
+        "samples/<prompt>/ beside the book, or out=…: pictures, contact_sheet.png, samples.json",
+        """seedml sample runs/quickstart "a red mug on grass" n=8 by=golden compare=random
+
+n=8          how many seeds
+by=…         golden (default), best, inferior, diverse, style, layout, random
+where=…      only seeds that fit: where="grayscale<0.1 and x<0.4"
+seeds=…      these seeds: seeds=[3,7]
+compare=…    as many others beside them: random, inferior, …
+draw=1       other random seeds
+out=…        another folder
+model=…, model.…, sampler.…, noise.…, trainer.…    as in a study; whatever differs from the book's is warned of""",
+    ),
+    "export": _Step(
+        "seeds of a book for other programs: a Python program for plain diffusers, a comma list for A1111 and ComfyUI,"
+        " the noise as safetensors",
+        "a seed book (its file or its run's folder)",
+        "export/ beside the book, or out=…: diffusers_example.py, seeds.txt, noise.safetensors",
+        """seedml export runs/quickstart n=8 by=golden prompt="a red mug on grass" to=diffusers,list,noise
+
+n, by, where, seeds and draw choose seeds as in seedml sample""",
     ),
     "train": _Step(
         "train the bundled model from zero; an interrupted training goes on",
@@ -95,9 +121,13 @@ STEPS = {
     ),
 }
 
+_ON_BOOKS = ("sample", "export")
+"""Commands that take a seed book in place of a configuration."""
+
 _USAGE = """seedml {version}: what the random seed does in text-to-image diffusion, and how to use it
 
 usage: seedml <step> <config> [key=value …]
+       seedml sample <seed book> "<prompt>" [key=value …]
        seedml <step> --help
        seedml --version
 
@@ -148,6 +178,8 @@ def _run(words: list[str]) -> None:
         print(_step_usage(step))
     elif step == "train":
         _train(rest)
+    elif step in _ON_BOOKS or (step == "verify" and rest and _is_book(rest[0])):
+        _book_command(step, rest)
     else:
         _study_step(step, rest)
 
@@ -161,7 +193,8 @@ def _usage() -> str:
 
 def _step_usage(name: str) -> str:
     step = STEPS[name]
-    argument = "seedling" if name == "train" else "<config>"
+    arguments = {"train": "seedling", "sample": '<seed book> "<prompt>"', "export": "<seed book>"}
+    argument = arguments.get(name, "<config>")
     return _STEP_USAGE.format(name=name, argument=argument, does=step.does[0].upper() + step.does[1:] + ".", step=step)
 
 
@@ -174,6 +207,9 @@ def _study_step(step: str, words: Sequence[str]) -> None:
                         legal=f"{', '.join(config_names())}, or a path",
                         remedy=f"write seedml {step} quickstart")  # fmt: skip
     config = load_config(words[0], words[1:])
+    if config.image is not None and step != "classify":
+        raise UserError(f"image= says nothing to {step}", given=config.image, legal="with classify only",
+                        remedy=f"write seedml classify {words[0]} image={config.image}")  # fmt: skip
     _quieten_libraries()
     _keep_freed_memory()
     if config.trainer.threads is not None:
@@ -197,6 +233,23 @@ def _train(words: Sequence[str]) -> None:
     from seedml.models.bundled.train import train
 
     train(words[1:])
+
+
+def _is_book(word: str) -> bool:
+    """Whether the word names a seed book, not a configuration."""
+    from pathlib import Path
+
+    path = Path(word)
+    return path.suffix == ".json" or (path.name != word and (path / "seedbook.json").is_file())
+
+
+def _book_command(name: str, words: Sequence[str]) -> None:
+    """Run a command on a seed book."""
+    _quieten_libraries()
+    _keep_freed_memory()
+    from seedml.sampling import commands
+
+    {"sample": commands.sample, "export": commands.export, "verify": commands.verify}[name](words)
 
 
 def _quieten_libraries() -> None:

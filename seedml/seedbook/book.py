@@ -238,13 +238,23 @@ class SeedBook:
             UserError: there are not so many, or none.
 
         """
-        return self._sure("golden", n)
+        return self._of("golden", n)
 
     def inferior(self, n: int | None = None) -> Cards:
         """Seeds that are surely worse than the average seed, worst first; ``n`` as for :meth:`golden`."""
-        return self._sure("inferior", n)
+        return self._of("inferior", n)
 
-    def _sure(self, verdict: str, n: int | None) -> Cards:
+    def _of(self, verdict: str, n: int | None) -> Cards:
+        listed = len(self.lists[verdict])
+        return self.with_verdict(verdict).first(listed or None if n is None else n)
+
+    def with_verdict(self, verdict: str) -> Cards:
+        """All seeds of a verdict, ``golden`` or ``inferior``: as listed, then by Fréchet distance.
+
+        Raises:
+            UserError: there is none.
+
+        """
         listed = self.these(self.lists[verdict])
         ordered = self.cards.by(_FID, descending=verdict == "inferior").besides(listed)
         more = tuple(card for card in ordered if card.verdict == verdict)
@@ -253,7 +263,7 @@ class SeedBook:
             better = "better" if verdict == "golden" else "worse"
             raise UserError(f"no seed in the book of {self.name} is {better} than the average seed beyond doubt",
                             remedy="take by=best, which is in doubt, or a study of more prompts")  # fmt: skip
-        return found.first(len(listed) or None if n is None else n)
+        return found
 
     def diverse(self, n: int | None = None, by: str | None = None, among: Cards | None = None) -> Cards:
         """Seeds that differ from each other, in the order taken: the first few are farthest-point sets too.
@@ -272,7 +282,7 @@ class SeedBook:
         if by is None and among is None:
             listed = self.these(self.lists["diverse"])
             return replace(listed, what="seeds in the book's list of diverse seeds").first(n)
-        candidates = among if among is not None else self._all_but_inferior()
+        candidates = among if among is not None else self.all_but_inferior()
         points = self.points(by or "style", candidates.by(_FID))
         order = farthest_first(list(points.values()), len(points) if n is None else n)
         own = {card.seed: card for card in candidates}
@@ -300,7 +310,8 @@ class SeedBook:
                   for card in (self.cards if cards is None else cards)}  # fmt: skip
         return {seed: place for seed, place in places.items() if not any(map(math.isnan, place))}
 
-    def _all_but_inferior(self) -> Cards:
+    def all_but_inferior(self) -> Cards:
+        """Seeds that are not surely worse than the average seed."""
         kept = tuple(card for card in self.cards if card.verdict != "inferior")
         return Cards(kept, "seeds that are not inferior")
 
