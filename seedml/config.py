@@ -390,7 +390,7 @@ class ApplyConfig:
 
     run: list[str] = field(default_factory=lambda: ["high_fidelity", "diverse_sampling", "noise_swap"])
     """The applications that are tried out, in this order; each also runs alone."""
-    prompts: int = 96
+    prompts: int = 48
     """Held-out prompts: those of the test split first, whose images are there; then prompts the study left unused."""
     random_seeds: int = 64
     """Seeds of the study, drawn at random, that stand for any seed; all where there are no more."""
