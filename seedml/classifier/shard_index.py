@@ -66,7 +66,7 @@ def write_index(dataset: ShardDataset, tiles: Sequence[Tile], path: Path, thread
             place["shard"] = shard
             filled += len(found)
             bar.advance(len(found))
-    _write_sorted(rows, path)
+    write_sorted(rows, path)
 
 
 def index_tile(dataset: ShardDataset, tile: Tile, marker: Marker) -> Rows:
@@ -103,7 +103,7 @@ def _images(shard: Path, ending: str) -> Iterator[tuple[int, int, int, int, int]
         yield int(key[1]), int(key[2]), offset, size, 0
 
 
-def _write_sorted(rows: Rows, path: Path) -> None:
+def write_sorted(rows: Rows, path: Path) -> None:
     """Write the rows by (seed, prompt_id), a chunk in memory at a time."""
     order = np.lexsort((rows["prompt_id"], rows["seed"]))
     with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -20,6 +20,7 @@ from seedml.classifier.shard_index import Rows, open_index, split_shards, write_
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, fingerprint, read_json
 from seedml.grid import Cell, Tile
+from seedml.pixels import rgb_pixels
 from seedml.shards.dataset import ShardDataset
 from seedml.shards.reader import damaged_shard
 from seedml.shards.tar_contents import NO_IMAGE
@@ -71,7 +72,9 @@ class SplitImages:
             UserError: a tar is gone or shorter than it was.
 
         """
-        return [self._read(place) for place in self._rows[np.asarray(rows, np.int64)]]
+        places = self._rows[np.asarray(rows, np.int64)]
+        columns = (places[name].tolist() for name in ("shard", "bytes", "offset"))
+        return [self._read(*place) for place in zip(*columns, strict=True)]
 
     def pixels(self, rows: Sequence[int] | Integers, *, threads: int = 1) -> Images:
         """The images of these rows, reduced: N × S × S × 3 uint8 0..255, RGB.
@@ -109,10 +112,9 @@ class SplitImages:
             for _ in pool.map(one, missing.tolist(), encoded):  # map raises what a thread raised
                 pass
 
-    def _read(self, place: np.void) -> bytes:
-        shard, size = int(place["shard"]), int(place["bytes"])
+    def _read(self, shard: int, size: int, offset: int) -> bytes:
         try:
-            data = os.pread(self._open_shards.descriptor(shard), size, int(place["offset"]))
+            data = os.pread(self._open_shards.descriptor(shard), size, offset)
         except OSError as error:
             raise damaged_shard(self._shards[shard], f"{type(error).__name__}: {error}") from error
         if len(data) != size:
@@ -193,12 +195,20 @@ def _prepare(
 
 
 def reduced(encoded: bytes, size: int) -> Images:
-    """An image file -> S × S × 3 uint8 0..255, RGB; each pixel is the mean of those it replaces."""
+    """An image file -> S × S × 3 uint8 0..255, RGB; see :func:`shrunk`."""
     with Image.open(io.BytesIO(encoded)) as image:
-        picture = image.convert("RGB")
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BOX)
-        return np.asarray(picture)
+        plain = image.mode == "RGB" and not image.has_transparency_data
+        return np.asarray(shrunk(image if plain else Image.fromarray(rgb_pixels(image)), size))
+
+
+def shrunk(picture: Image.Image, size: int) -> Image.Image:
+    """The picture with ``size`` × ``size`` pixels, each the mean of those it replaces."""
+    width, height = picture.size
+    if (width, height) == (size, size):
+        return picture
+    if width % size or height % size:
+        return picture.resize((size, size), Image.Resampling.BOX)
+    return picture.reduce((width // size, height // size))  # the same, 10 times faster, rounded once
 
 
 class _OpenFiles:

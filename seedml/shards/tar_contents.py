@@ -236,6 +236,11 @@ def _header(stream: _Readable) -> tuple[str, int] | None:
         return None
 
 
+def _byte_sum(block: bytes) -> int:
+    """The sum of up to 512 bytes, 10 times faster than ``sum``: Adler-32 begins with it, modulo 65521 > 256 · 255."""
+    return (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
+
+
 def _name_and_size(header: bytes) -> tuple[str, int]:
     """Of a member. Headers as our writer makes them are read here, 10 times faster than by ``tarfile``; others there.
 
@@ -244,7 +249,7 @@ def _name_and_size(header: bytes) -> tuple[str, int]:
 
     """
     if header[156:157] == tarfile.REGTYPE and header[345:500] == _NO_PREFIX and len(header) == tarfile.BLOCKSIZE:
-        checksum = sum(header) - sum(header[148:156]) + sum(b" " * 8)
+        checksum = _byte_sum(header) - sum(header[148:156]) + sum(b" " * 8)
         with suppress(ValueError):  # no octal number
             if int(header[148:154], 8) == checksum:
                 return header[:100].rstrip(b"\0").decode("utf-8", "surrogateescape"), int(header[124:135], 8)
