@@ -18,8 +18,8 @@ Draw = Callable[[int, int], NDArray[np.uint8] | None]
 """(seed, prompt_id) -> H × W × 3 uint8, or ``None`` for an image that failed."""
 
 
-def plant_shards(config: StudyConfig, draw: Draw) -> ShardDataset:
-    """Write the study's shards with the pictures that ``draw`` makes."""
+def plant_shards(config: StudyConfig, draw: Draw, digest: Callable[[int], str] = lambda seed: "0" * 64) -> ShardDataset:
+    """Write the study's shards with the pictures that ``draw`` makes; ``digest``: a seed's recorded noise."""
     prompts = load_prompts(config.prompts)
     grid = build_grid(config, prompts)
     texts = {prompt.prompt_id: prompt for prompt in prompts}
@@ -34,7 +34,7 @@ def plant_shards(config: StudyConfig, draw: Draw) -> ShardDataset:
                 height, width = (0, 0) if pixels is None else pixels.shape[:2]
                 text, split = texts[cell.prompt_id].text, texts[cell.prompt_id].split
                 reason = "planted failure" if encoded is None else ""
-                writer.add(Record(cell, text, split, "0" * 64, height, width, encoded, reason))
+                writer.add(Record(cell, text, split, digest(cell.seed), height, width, encoded, reason))
     return dataset
 
 
