@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from seedml.errors import UserError, unknown_name
 from seedml.noise import seeded
@@ -33,7 +34,32 @@ def build_network(architecture: str, n_classes: int, image_size: int) -> nn.Modu
         raise unknown_name("value of classifier.architecture", architecture, known)
     options = _options(architecture, image_size)
     network: nn.Module = torchvision.models.get_model(architecture, weights=None, num_classes=n_classes, **options)
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+            module.__class__ = _WithoutPadding
     return network
+
+
+class _WithoutPadding(nn.Conv2d):
+    """The same convolution, which multiplies no padding where all of its input makes a single pixel.
+
+    Small images end in maps of 1 × 1, of which a kernel of 3 × 3 meets one ninth; gradients of the rest are 0. Torch
+    computes them all the same: a fifth of a ResNet-18's training step at 32 px.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """N × C × H × W -> N × K × H' × W'."""
+        padding, size = self.padding, tuple(input.shape[2:])
+        if isinstance(padding, str) or self.dilation != (1, 1) or not any(padding):
+            return super().forward(input)
+        outputs = [
+            (n + 2 * p - k) // s for n, p, k, s in zip(size, padding, self.kernel_size, self.stride, strict=True)
+        ]
+        if any(outputs):
+            return super().forward(input)
+        (top, left), (height, width) = padding, size
+        kernel = self.weight[:, :, top : top + height, left : left + width]
+        return F.conv2d(input[:, :, : kernel.shape[2], : kernel.shape[3]], kernel, self.bias, groups=self.groups)
 
 
 def _options(architecture: str, image_size: int) -> dict[str, Any]:
