@@ -148,7 +148,7 @@ class KeepCheckpoints(Checkpoint):
         return int(everywhere)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self._folder / "last.ckpt")
+        trainer.save_checkpoint(self._folder / "last.ckpt", weights_only=False)
         self._saved = time.monotonic()
 
     def on_save_checkpoint(
