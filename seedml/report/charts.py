@@ -47,11 +47,12 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One curve: name, style class, and its (x, y) points."""
+    """One curve: name, style class, its (x, y) points, and the ends of the interval of each point or none."""
 
     name: str
     kind: str
     points: Sequence[tuple[float, float]]
+    bounds: Sequence[tuple[float, float]] = ()
 
 
 class Band(NamedTuple):
@@ -119,6 +120,9 @@ def line_chart(
     for line in lines:
         path = " ".join(f"{_short(plot.x(px))},{_short(plot.y(py))}" for px, py in line.points)
         _add(plot.svg, "polyline", {"class": f"curve {line.kind}", "points": path})
+        for (px, _), (low, high) in zip(line.points, line.bounds, strict=False):
+            whisker = {"class": f"whisker {line.kind}"}
+            _add(plot.svg, "line", whisker, x1=plot.x(px), x2=plot.x(px), y1=plot.y(low), y2=plot.y(high))
         for px, py in line.points:
             mark = _mark(plot.svg, line.kind, plot.x(px), plot.y(py), 3.2)
             _add(mark, "title").text = f"{line.name}, {x.label} {text(px, 0)}: {text(py)}"

@@ -1,4 +1,4 @@
-"""The seed classifier on the page: training curves, test accuracy, its control, and chance."""
+"""The seed classifier on the page: training curves, test accuracy, its controls, chance, and where it looks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from seedml.report.charts import Axis, Band, Line, Point, line_chart, padded
+from seedml.report.classifier_controls import Controls, classifier_controls
+from seedml.report.classifier_open_set import AttentionPart, OpenSet, attention_part, open_set_part
 from seedml.report.inputs import Run
 from seedml.report.numbers import Estimate, estimate, finite, interval, percent, shown, text
+from seedml.report.pictures import CellKey, Picture
 
 
 class ClassifierSection(NamedTuple):
-    """Sentences, the accuracy and the loss chart, and the seeds that are hardest to recognise."""
+    """Sentences, the accuracy and the loss chart, and what the classifier's controls found."""
 
     findings: tuple[str, ...]
     accuracy: Markup
     loss: Markup
+    controls: Controls | None = None
+    open_set: OpenSet | None = None
+    attention: AttentionPart | None = None
 
 
-def classifier_section(run: Run) -> ClassifierSection | None:
-    """The section; ``None`` before the classifier was trained."""
+def classifier_section(run: Run, pictures: Mapping[CellKey, Picture] | None = None) -> ClassifierSection | None:
+    """The section; ``None`` before the classifier was trained. Without pictures, it shows no maps."""
     metrics = run.classifier
     if metrics is None:
         return None
@@ -32,6 +38,7 @@ def classifier_section(run: Run) -> ClassifierSection | None:
     return ClassifierSection(
         tuple(sentence for sentence in findings if sentence),
         _accuracy_chart(history, test, control, chance), _loss_chart(history),
+        classifier_controls(run), open_set_part(run), attention_part(run, pictures or {}),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from seedml.tracking import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 VERDICTS = ("golden", "inconclusive", "inferior")
 _HIDDEN_SETTINGS = frozenset({"tracking", "dry_run", "image"})  # no use to a reader; the first holds accounts
@@ -81,6 +82,7 @@ class Run:
         model: what the model said of itself when the images were made (``dataset.json``): size, scheduler, steps …
         places: ``seed_map.parquet``: clusters of seeds and their places on maps.
         examples: seed and attribute column -> prompt_ids of the most typical and the most extreme picture.
+        attention: the arrays of ``classifier/grad_cam.safetensors``: where the classifier looks.
 
     """
 
@@ -98,6 +100,7 @@ class Run:
     model: Mapping[str, Any]
     places: pd.DataFrame | None = None
     examples: Mapping[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
+    attention: Mapping[str, NDArray[Any]] | None = None
 
     def chosen(self, kind: str) -> tuple[int, ...]:
         """The seeds that selection listed as ``golden``, ``inferior`` or ``diverse``; empty before selection."""
@@ -163,6 +166,7 @@ def read_run(run_dir: Path, shard_dir: Path, name: str, settings: Mapping[str, A
         model=(_json_if_there(shard_dir / "dataset.json") or {}).get("model") or {},
         places=_table_if_there(run_dir / "seed_map.parquet"),
         examples=_examples(_table_if_there(run_dir / "examples.parquet")),
+        attention=_arrays_if_there(run_dir / "classifier" / "grad_cam.safetensors"),
     )
 
 
@@ -176,6 +180,14 @@ def _table_if_there(path: Path) -> pd.DataFrame | None:
     import pandas as pd
 
     return pd.read_parquet(path)
+
+
+def _arrays_if_there(path: Path) -> dict[str, NDArray[Any]] | None:
+    if not path.exists():
+        return None
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
 
 
 def _examples(table: pd.DataFrame | None) -> dict[tuple[int, str], tuple[int, int]]:

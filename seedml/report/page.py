@@ -100,7 +100,7 @@ def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
         "heat_map": heat_map_section(run),
         "likeness": likeness_sections(run, pictures),
         "variance": variance_section(run),
-        "classifier": classifier_section(run),
+        "classifier": classifier_section(run, pictures),
         "diverse": _diverse(run, pictures),
         "usage": _usage(run, pictures),
         "table": seed_table(run),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedml.report.attribute_sections import attribute_sections
+from seedml.report.classifier_open_set import attention_part
 from seedml.report.inputs import Run
 from seedml.report.likeness_section import MARK, score_table
 from seedml.report.pictures import SIDE, CellKey, Picture
@@ -31,10 +32,13 @@ _BELOW, _MEAN, _ABOVE = (11, 90, 135), (233, 236, 239), (179, 84, 30)
 
 
 def tell_pictures(run: Run, pictures: Mapping[CellKey, Picture], tracker: Tracker) -> None:
-    """Each attribute's strips as one picture, and the heat map as a picture and as a table of scores and q-values."""
+    """Each attribute's strips, the maps of attention and the heat map as pictures, the heat map also as a table."""
     for section in attribute_sections(run, pictures):
         if pictures and section.grids:
             tracker.image(f"strips/{section.anchor.removeprefix('attribute-')}", strips(section.grids), section.title)
+    attention = attention_part(run, pictures)
+    if attention is not None and attention.grids:
+        tracker.image("strips/grad_cam", strips(attention.grids), " ".join(attention.findings))
     table = score_table(run)
     if table is not None:
         caption = "Seeds (columns) by attributes (rows): " + ", ".join(a.column for a in table.attributes)
