@@ -178,8 +178,8 @@ def lit(picture: Picture, cells: NDArray[Any]) -> Picture:
     level = (level - level.min()) / max(float(np.ptp(level)), 1e-6)
     size = (picture.width, picture.height)
     light = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)[:, :, None]
-    pixels = np.asarray(_opened(picture), np.float32) * (DIM + (1 - DIM) * light)
-    return _embedded(pixels, picture.prompt)
+    pixels = np.asarray(_opened(picture)) * (DIM + (1 - DIM) * light)
+    return _embedded(pixels.astype(np.float32), picture.prompt)
 
 
 def _mean_picture(pictures: Sequence[Picture]) -> Picture:
