@@ -398,19 +398,19 @@ class ApplyConfig:
     """Pictures of one prompt of which an oracle takes the best: what a perfect choice for each prompt would give."""
     diverse: int = 8
     """Seeds in a diverse set."""
-    diverse_space: str = "object_layout"
-    """Of the sets below, the one that the headline is of: a network of ``diverse_spaces``, …"""
-    diverse_method: str = "farthest_points"
-    """… farthest_points or k_medoids, …"""
+    diverse_space: str = "features+position"
+    """Of the sets below, the one that the headline is of: one of ``diverse_spaces``, …"""
+    diverse_method: str = "max_sum"
+    """… farthest_points, k_medoids or max_sum (largest mean distance), …"""
     diverse_among: str = "not_inferior"
     """… among the seeds that are golden, not_inferior, or all."""
-    diverse_spaces: list[str] = field(default_factory=lambda: ["style", "layout", "object_layout"])
-    """Networks in ``seedml/features/`` by whose vectors seeds are told apart."""
+    diverse_spaces: list[str] = field(default_factory=lambda: ["features+position", "style", "layout"])
+    """In what seeds are to be far apart: ``features``, object ``position`` or ``size``, a network of
+    ``seedml/features/``, or several joined by ``+``."""
     choosing_prompts: int = 32
-    """Prompts of the train split whose images say where a seed is in those spaces."""
+    """Prompts of the selection splits whose images are read again to tell seeds apart by such a network."""
     distances: dict[str, str] = field(default_factory=dict)
-    """Further distances between pictures: a name of your own -> hub id or folder of a CLIP or DINOv2; ``lpips`` ->
-    alex, vgg or squeeze."""
+    """Further distances between pictures: a name of your own -> hub id or folder of a CLIP, CSD or DINOv2 network."""
     swap_scheduler: str = "EulerAncestralDiscreteScheduler"
     """A diffusers scheduler that adds noise while sampling, for the noise swap."""
     swap_steps: int | None = None
@@ -428,7 +428,7 @@ class ApplyConfig:
                          ("swap_steps", 1), ("swap_pairs", 2), ("swap_prompts", 1)):  # fmt: skip
             _need_whole(f"apply.{key}", getattr(self, key), low)
         _need_one_of("apply.diverse_space", self.diverse_space, self.diverse_spaces)
-        _need_one_of("apply.diverse_method", self.diverse_method, ("farthest_points", "k_medoids"))
+        _need_one_of("apply.diverse_method", self.diverse_method, ("farthest_points", "k_medoids", "max_sum"))
         _need_one_of("apply.diverse_among", self.diverse_among, ("golden", "not_inferior", "all"))
         _need_scheduler("apply.swap_scheduler", self.swap_scheduler)
 

@@ -1,8 +1,9 @@
-"""Diversified sampling: seeds that are far apart in style or in layout, against random seeds.
+"""Diversified sampling: seeds whose pictures are far apart in style or in layout, against random seeds.
 
-Where a seed is, is the mean of its pictures' vectors on prompts that seeds may be chosen by; sets are told apart on
-prompts that had no part in it. Pictures that are odd are far from everything: so the Fréchet distance of each set is
-told beside its variety, and sets may be taken among golden seeds, or all that are not inferior.
+How far apart two seeds are, is the mean distance of their pictures of one prompt, on prompts that seeds may be chosen
+by; sets are compared on prompts that had no part in it. Odd pictures are far from everything: random seeds of all kinds
+owe part of their variety to bad ones. So sets may be taken among golden seeds, or all that are not inferior; each is
+compared with random seeds of the same pool, which are as good, and with any; and its Fréchet distance is told, too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ ATTRIBUTES = ("location", "size")
 """Attributes that are looked at, as far as the study measures them."""
 FEATURES = "features"
 """Name of the study's feature network among the spaces in which distances are told."""
+POSITION = "position"
+SIZE = "size"
 GOLDEN, NOT_INFERIOR, ALL = "golden", "not_inferior", "all"
+POOL, ANY = "pool", "any"
 
 
 @dataclass(frozen=True)
@@ -61,31 +65,63 @@ def pools(verdicts: Mapping[int, str], order: Sequence[int], size: int) -> dict[
     return {name: seeds for name, seeds in found.items() if len(seeds) >= size}
 
 
-def choose_sets(
-    places: Trial, wanted: ApplyConfig, pools_of_seeds: Mapping[str, Sequence[int]], methods: Sequence[str]
-) -> dict[Recipe, list[int]]:
-    """Recipe -> its seeds, by pictures of prompts that seeds may be chosen by.
+def mean_distances(vectors: np.ndarray[Any, Any]) -> Floats:
+    """How far apart seeds are: ``S × P × D`` -> ``S × S`` float64, means over prompts; NaN where no prompt tells.
 
-    Spaces that say nothing of these pictures (NaN) are left out.
+    A prompt at which one of two seeds is not known (NaN) is passed over for that pair.
+    """
+    seeds, prompts, _ = vectors.shape
+    total, known = np.zeros((seeds, seeds)), np.zeros((seeds, seeds))
+    for prompt in range(prompts):
+        distances = squareform(pdist(vectors[:, prompt].astype(np.float64)))
+        there = np.isfinite(distances)
+        total, known = total + np.where(there, distances, 0.0), known + there
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / np.where(known > 0, known, np.nan))
+
+
+def joint_distances(parts: Mapping[str, Floats], space: str) -> Floats | None:
+    """Distances in a space, or in several joined by ``+``: relative to the mean pair, added.
+
+    ``None`` where one of them is not known.
 
     Args:
-        places: pictures of all seeds of the pools on those prompts.
+        parts: of :func:`mean_distances`.
+        space: such as ``style`` or ``features+position``.
+
+    """
+    found = [parts.get(name) for name in space.split("+")]
+    known = [part / part[np.triu_indices(len(part), 1)].mean() for part in found if part is not None]
+    if len(known) < len(found) or not all(np.isfinite(part).all() for part in known):
+        return None
+    return np.asarray(sum(known))
+
+
+def choose_sets(
+    parts: Mapping[str, Floats], seeds: Sequence[int], wanted: ApplyConfig,
+    pools_of_seeds: Mapping[str, Sequence[int]], methods: Sequence[str],
+) -> dict[Recipe, list[int]]:  # fmt: skip
+    """Recipe -> its seeds. Spaces of which nothing is known are left out.
+
+    Args:
+        parts: space -> distances of seeds, ``S × S``, on prompts that seeds may be chosen by.
+        seeds: the S seeds.
         wanted: size and spaces.
-        pools_of_seeds: pool -> seeds, best first: farthest points start with the best.
+        pools_of_seeds: pool -> seeds, best first: with the best one a set begins.
         methods: of :func:`~seedml.applications.sets.diverse_set`.
 
     """
+    at = {seed: place for place, seed in enumerate(seeds)}
     found = {}
     for space in wanted.diverse_spaces:
-        vectors = places.vectors.get(space)
-        if vectors is None or not np.isfinite(vectors).all():
+        distances = joint_distances(parts, space)
+        if distances is None:
             continue
-        points = vectors.mean(axis=1, dtype=np.float64)
-        for among, seeds in pools_of_seeds.items():
-            allowed = places.places(seeds)
+        for among, pool in pools_of_seeds.items():
+            allowed = np.array([at[seed] for seed in pool], np.int64)
             for method in methods:
-                chosen = diverse_set(points, method, int(allowed[0]), wanted.diverse, allowed)
-                found[Recipe(space, method, among)] = places.seeds[chosen].tolist()
+                chosen = diverse_set(distances, method, int(allowed[0]), wanted.diverse, allowed)
+                found[Recipe(space, method, among)] = [seeds[place] for place in chosen]
     return found
 
 
@@ -100,9 +136,9 @@ def distance_tables(trial: Trial) -> dict[str, Floats]:
         if np.isfinite(vectors).all():
             found[name] = _distances(vectors)
     if {"location_x", "location_y"} <= trial.columns.keys():
-        found["position"] = _distances(np.stack([trial.columns["location_x"], trial.columns["location_y"]], axis=2))
+        found[POSITION] = _distances(np.stack([trial.columns["location_x"], trial.columns["location_y"]], axis=2))
     if "size" in trial.columns:
-        found["size"] = _distances(trial.columns["size"][:, :, None])
+        found[SIZE] = _distances(trial.columns["size"][:, :, None])
     return {name: table for name, table in found.items() if not np.isnan(_of_pairs(table)).any()}
 
 
@@ -157,7 +193,7 @@ def vendi_table(features: np.ndarray[Any, Any], sets: Sequence[Ints], reference:
 
 
 def compare(
-    trial: Trial, tables: Mapping[str, Floats], chosen: Ints, random: Ints, reference: Reference,
+    trial: Trial, tables: Mapping[str, Floats], chosen: Ints, random: Mapping[str, Ints], reference: Reference,
     statistics: StatisticsConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """A set of seeds against random ones, all on the same prompts.
@@ -166,71 +202,88 @@ def compare(
         trial: pictures of both.
         tables: of :func:`distance_tables`.
         chosen: positions of the set.
-        random: positions of the random seeds.
+        random: positions of random seeds of the same ``pool``, and of ``any``.
         reference: what Fréchet distances are measured from.
         statistics: blocks of prompts and coverage.
 
     Returns:
-        For each table the mean distance of pairs in the set and among random seeds, and the relative ``gain`` (0.1 =
-        10 % farther apart); the same of ``vendi``; and ``fid``: of the set, of random sets, and what it is ``worse``.
+        For each table the mean distance of pairs in the ``set`` and among random seeds of the ``pool`` and of ``any``,
+        and the relative ``gain`` over the pool and ``gain_over_any`` (0.1: 10 % farther apart); the same of ``vendi``;
+        and ``fid`` of the set and of random sets, and what it is ``worse`` than random sets of any.
 
     """
     found = {name: _distance_gain(table, chosen, random, statistics) for name, table in tables.items()}
-    generator = np.random.default_rng([statistics.seed, 9])
-    sets = [one for one in random_sets(random, len(chosen), generator) if len(one) == len(chosen)]
-    if sets:
-        found["vendi"] = _vendi_gain(vendi_table(trial.features, [*sets, chosen], reference), statistics)
-        found["fid"] = _fid(trial, [*sets, chosen], reference, statistics)
+    sets = {kind: _sets_beside(chosen, seeds, statistics) for kind, seeds in random.items()}
+    if all(len(some) > 1 for some in sets.values()):
+        found["vendi"] = _vendi_gain(trial, chosen, sets, reference, statistics)
+        found["fid"] = _fid(trial, chosen, sets, reference, statistics)
     return found
 
 
-def _distance_gain(table: Floats, chosen: Ints, random: Ints, statistics: StatisticsConfig) -> dict[str, Any]:
-    def of_chosen(prompts: Ints, seeds: Ints) -> float:
-        return mean_distance(table, chosen, prompts)
-
-    def of_random(prompts: Ints, seeds: Ints) -> float:
-        return mean_distance(table, random[seeds], prompts)
-
-    return _both(of_chosen, of_random, len(table), len(random), statistics)
+def _sets_beside(chosen: Ints, random: Ints, statistics: StatisticsConfig) -> list[Ints]:
+    """Random sets of the size of the chosen one, no seed in two."""
+    generator = np.random.default_rng([statistics.seed, 9])
+    return [one for one in random_sets(random, len(chosen), generator) if len(one) == len(chosen)]
 
 
-def _vendi_gain(scores: Floats, statistics: StatisticsConfig) -> dict[str, Any]:
-    def of_chosen(prompts: Ints, sets: Ints) -> float:
-        return float(scores[-1, prompts].mean())
-
-    def of_random(prompts: Ints, sets: Ints) -> float:
-        return float(scores[sets][:, prompts].mean())
-
-    return _both(of_chosen, of_random, scores.shape[1], len(scores) - 1, statistics)
+Statistic = Callable[[Ints, Ints], float]
+"""Kept prompts, kept random seeds or sets -> a number."""
 
 
-def _both(
-    chosen: Callable[[Ints, Ints], float], random: Callable[[Ints, Ints], float], prompts: int, units: int,
-    statistics: StatisticsConfig,
-) -> dict[str, Any]:  # fmt: skip
-    """The set, random seeds, and the relative gain; ``units`` random seeds or sets are drawn."""
+def _distance_gain(
+    table: Floats, chosen: Ints, random: Mapping[str, Ints], statistics: StatisticsConfig
+) -> dict[str, Any]:
+    def of(seeds: Ints) -> Statistic:
+        return lambda prompts, kept: mean_distance(table, seeds[kept], prompts)
 
-    def gain(kept: Ints, drawn: Ints) -> float:
-        return chosen(kept, drawn) / random(kept, drawn) - 1
+    beside = {kind: (of(seeds), len(seeds)) for kind, seeds in random.items()}
+    return _against(lambda prompts, kept: mean_distance(table, chosen, prompts), beside, len(table), statistics)
 
-    estimates = {
-        "set": of_tables(chosen, prompts, statistics.blocks, 0),
-        "random": of_tables(random, prompts, statistics.blocks, units),
-        "gain": of_tables(gain, prompts, statistics.blocks, units),
-    }
+
+def _vendi_gain(
+    trial: Trial, chosen: Ints, sets: Mapping[str, Sequence[Ints]], reference: Reference, statistics: StatisticsConfig
+) -> dict[str, Any]:
+    own = vendi_table(trial.features, [chosen], reference)[0]
+
+    def of(scores: Floats) -> Statistic:
+        return lambda prompts, kept: float(scores[kept][:, prompts].mean())
+
+    beside = {kind: (of(vendi_table(trial.features, some, reference)), len(some)) for kind, some in sets.items()}
+    return _against(lambda prompts, kept: float(own[prompts].mean()), beside, len(own), statistics)
+
+
+def _against(
+    chosen: Statistic, beside: Mapping[str, tuple[Statistic, int]], prompts: int, statistics: StatisticsConfig
+) -> dict[str, Any]:
+    """The set, each kind of random seeds, and the relative gain over them; a kind has a number of seeds or sets."""
+    estimates = {"set": of_tables(chosen, prompts, statistics.blocks, 0)}
+    for kind, (random, units) in beside.items():
+        estimates[kind] = of_tables(random, prompts, statistics.blocks, units)
+        estimates[_gain_name(kind)] = of_tables(_relative(chosen, random), prompts, statistics.blocks, units)
     return _figures(estimates, statistics, prompts)
 
 
-def _fid(trial: Trial, sets: Sequence[Ints], reference: Reference, statistics: StatisticsConfig) -> dict[str, Any]:
-    """FID of the last set's pictures, of the others, and how much worse the former is (below 0: better)."""
-    prompts, others = len(trial.prompts), len(sets) - 1
-    folds = set_folds(trial.features, sets, prompt_blocks(prompts, statistics.blocks), reference, statistics)
-    estimates = {
-        "set": of_folds(lambda d, drawn: float(d[-1]), folds, 0),
-        "random": of_folds(lambda d, drawn: float(d[drawn].mean()), folds, others),
-        "worse": of_folds(lambda d, drawn: float(d[-1] - d[drawn].mean()), folds, others),
-    }
-    return _figures(estimates, statistics, prompts) | {"pictures": len(sets[-1]) * prompts}
+def _gain_name(kind: str) -> str:
+    return "gain" if kind == POOL else f"gain_over_{kind}"
+
+
+def _relative(chosen: Statistic, random: Statistic) -> Statistic:
+    return lambda prompts, kept: chosen(prompts, kept) / random(prompts, kept) - 1
+
+
+def _fid(
+    trial: Trial, chosen: Ints, sets: Mapping[str, Sequence[Ints]], reference: Reference, statistics: StatisticsConfig
+) -> dict[str, Any]:
+    """FID of the set's pictures, of random sets, and how much worse the former is (below 0: better)."""
+    prompts = len(trial.prompts)
+    blocks, estimates = prompt_blocks(prompts, statistics.blocks), {}
+    for kind, some in sets.items():
+        folds = set_folds(trial.features, [*some, chosen], blocks, reference, statistics)
+        estimates["set"] = of_folds(lambda d, drawn: float(d[-1]), folds, 0)
+        estimates[kind] = of_folds(lambda d, drawn: float(d[drawn].mean()), folds, len(some))
+        name = "worse" if kind == ANY else f"worse_than_{kind}"
+        estimates[name] = of_folds(lambda d, drawn: float(d[-1] - d[drawn].mean()), folds, len(some))
+    return _figures(estimates, statistics, prompts) | {"pictures": len(chosen) * prompts}
 
 
 def _figures(estimates: Mapping[str, TwoWay], statistics: StatisticsConfig, prompts: int) -> dict[str, Any]:

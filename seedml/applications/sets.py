@@ -5,42 +5,50 @@ Choosing is deterministic: a given starting point, and ties go to the smaller po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from seedml.per_seed.balance import Cube, Floats, Ints
 from seedml.per_seed.first_order import LINEAR, folds_of_cube, image_distances, resampling_for
 from seedml.per_seed.folds import Folds
 from seedml.per_seed.influence import first_order_folds
-from seedml.selection.diversity import farthest_points
 
 if TYPE_CHECKING:
     from seedml.config import StatisticsConfig
     from seedml.per_seed.frechet import Reference
 
-FARTHEST_POINTS, K_MEDOIDS = "farthest_points", "k_medoids"
-METHODS = (FARTHEST_POINTS, K_MEDOIDS)
+FARTHEST_POINTS, K_MEDOIDS, MAX_SUM = "farthest_points", "k_medoids", "max_sum"
+METHODS = (FARTHEST_POINTS, K_MEDOIDS, MAX_SUM)
 
 
-def diverse_set(points: Floats, method: str, first: int, count: int, allowed: Ints) -> Ints:
+def diverse_set(distances: Floats, method: str, first: int, count: int, allowed: Ints) -> Ints:
     """Positions of ``count`` seeds that differ much from each other; fewer where fewer are allowed.
 
     Args:
-        points: ``S × D``, where each seed is.
-        method: ``farthest_points`` takes the outermost (Gonzalez 1985), ``k_medoids`` those in the middle of groups.
-        first: where farthest points start; holds in ``allowed``.
+        distances: ``S × S``, symmetric.
+        method: ``farthest_points`` takes the outermost, each next one farthest from its nearest (Gonzalez 1985);
+            ``k_medoids`` those in the middle of groups; ``max_sum`` those with the largest mean distance of pairs.
+        first: where the first and the last start; in ``allowed``.
         count: how many.
         allowed: positions that may be taken.
 
     """
-    if method == FARTHEST_POINTS:
-        return farthest_points(points, first, count, allowed)
     places = np.sort(allowed)
-    return np.asarray(places[k_medoids(cdist(points[places], points[places]), count)])
+    among, start = distances[np.ix_(places, places)], int(np.searchsorted(places, first))
+    if method == K_MEDOIDS:
+        return np.asarray(places[k_medoids(among, count)])
+    grow = np.min if method == FARTHEST_POINTS else np.sum
+    chosen = [start]
+    while len(chosen) < min(count, len(places)):
+        reach = np.asarray(grow(among[:, chosen], axis=1), np.float64)
+        reach[chosen] = -np.inf
+        chosen.append(int(reach.argmax()))
+    if method == MAX_SUM:
+        chosen = _improved(chosen, lambda some: -float(among[np.ix_(some, some)].sum()), len(places))
+    return np.asarray(places[chosen])
 
 
 def k_medoids(distances: Floats, count: int) -> Ints:
@@ -58,32 +66,28 @@ def k_medoids(distances: Floats, count: int) -> Ints:
 
     """
     n = len(distances)
+
+    def cost(medoids: Sequence[int]) -> float:
+        return float(distances[:, list(medoids)].min(axis=1).sum())
+
+    n = len(distances)
     medoids: list[int] = []
     while len(medoids) < min(count, n):
-        medoids.append(_cheapest(distances, [[*medoids, c] if c not in medoids else None for c in range(n)]))
-    while (swap := _best_swap(distances, medoids)) is not None:
-        medoids = swap
-    return np.array(sorted(medoids), np.int64)
+        others = [point for point in range(n) if point not in medoids]
+        medoids.append(others[int(np.argmin([cost([*medoids, point]) for point in others]))])
+    return np.array(sorted(_improved(medoids, cost, n)), np.int64)
 
 
-def _cost(distances: Floats, medoids: Sequence[int]) -> float:
-    return float(distances[:, list(medoids)].min(axis=1).sum())
-
-
-def _cheapest(distances: Floats, choices: Sequence[list[int] | None]) -> int:
-    costs = [np.inf if choice is None else _cost(distances, choice) for choice in choices]
-    return int(np.argmin(costs))
-
-
-def _best_swap(distances: Floats, medoids: list[int]) -> list[int] | None:
-    """The medoids after the swap that lowers the sum most; ``None`` where none does."""
-    others = [point for point in range(len(distances)) if point not in medoids]
-    swaps = [[*medoids[:at], point, *medoids[at + 1 :]] for at in range(len(medoids)) for point in others]
-    if not swaps:
-        return None
-    costs = np.array([_cost(distances, swap) for swap in swaps])
-    best, now = int(costs.argmin()), _cost(distances, medoids)
-    return swaps[best] if costs[best] < now - 1e-9 * max(1.0, now) else None
+def _improved(chosen: list[int], cost: Callable[[Sequence[int]], float], n: int) -> list[int]:
+    """``chosen`` of ``0 … n − 1`` after the swaps that each lower the cost most, until none does."""
+    while True:
+        others = [point for point in range(n) if point not in chosen]
+        swaps = [[*chosen[:at], point, *chosen[at + 1 :]] for at in range(len(chosen)) for point in others]
+        costs = np.array([cost(swap) for swap in swaps])
+        now = cost(chosen)
+        if not swaps or costs.min() >= now - 1e-9 * max(1.0, abs(now)):
+            return chosen
+        chosen = swaps[int(costs.argmin())]
 
 
 def random_sets(positions: Ints, size: int, generator: np.random.Generator) -> list[Ints]:

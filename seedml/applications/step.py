@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seedml.applications import diverse_sampling, high_fidelity, noise_swap
 from seedml.applications.diverse_sampling import Recipe
@@ -30,6 +31,7 @@ from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
 from seedml.models.text_to_image import load_text_to_image
+from seedml.per_seed.balance import Cube, balanced_cube, table
 from seedml.per_seed.frechet import Reference
 from seedml.progress import progress_bar
 from seedml.provenance import made_from, record_inputs
@@ -77,7 +79,7 @@ class Bench:
     def __init__(self, config: StudyConfig, dataset: ShardDataset, tiles: Sequence[Tile], book: dict[str, Any]) -> None:
         self.config, self.book, self.dataset = config, book, dataset
         attributes = {*high_fidelity.ATTRIBUTES, *diverse_sampling.ATTRIBUTES}
-        self.studio = Studio(config, dataset, tiles, sorted(attributes), config.apply.diverse_spaces)
+        self.studio = Studio(config, dataset, tiles, sorted(attributes), _networks(config))
 
     @cached_property
     def measured(self) -> Measurements:
@@ -114,13 +116,28 @@ class Bench:
         return [int(seed) for seed in self.book[kind]] or best[: min(wanted, len(best) // 2)]
 
     @cached_property
+    def pools(self) -> dict[str, list[int]]:
+        """Seeds that diverse sets are taken among."""
+        return diverse_sampling.pools(self.verdicts, self.order, self.config.apply.diverse)
+
+    @cached_property
     def sets(self) -> dict[Recipe, list[int]]:
         """Diverse sets by every recipe."""
-        wanted, splits = self.config.apply, ("train", "val")
-        known = [prompt for prompt in self.dataset.prompts.values() if prompt.split in splits]
-        places = self.studio.places_in_spaces(self.order, known[: wanted.choosing_prompts])
-        pools = diverse_sampling.pools(self.verdicts, self.order, wanted.diverse)
-        return diverse_sampling.choose_sets(places, wanted, pools, METHODS)
+        measured, splits = self.measured, ("train", "val")
+        ids = measured.prompts_of(*splits)
+        cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list, ids)
+        parts = {diverse_sampling.FEATURES: diverse_sampling.mean_distances(cube.values)}
+        columns = {diverse_sampling.POSITION: ["location_x", "location_y"], diverse_sampling.SIZE: ["size"]}
+        for name, wanted in columns.items():
+            if set(wanted) <= set(measured.columns):
+                parts[name] = diverse_sampling.mean_distances(_columns(measured, wanted, cube))
+        seeds = [int(seed) for seed in cube.seeds]
+        networks = [name for name in _networks(self.config) if name not in parts]
+        if networks:
+            known = [prompt for prompt in self.dataset.prompts.values() if prompt.split in splits]
+            places = self.studio.places_in_spaces(seeds, known[: self.config.apply.choosing_prompts])
+            parts |= {name: diverse_sampling.mean_distances(places.vectors[name]) for name in networks}
+        return diverse_sampling.choose_sets(parts, seeds, self.config.apply, self.pools, METHODS)
 
     @cached_property
     def trial(self) -> Trial:
@@ -141,6 +158,22 @@ class Bench:
         """How many, and where they come from."""
         splits = [prompt.split for prompt in prompts]
         return {"n": len(splits), **{name: splits.count(name) for name in sorted(set(splits))}}
+
+
+def _networks(config: StudyConfig) -> list[str]:
+    """The networks among the spaces."""
+    spaces = dict.fromkeys(part for space in config.apply.diverse_spaces for part in space.split("+"))
+    known = (diverse_sampling.FEATURES, diverse_sampling.POSITION, diverse_sampling.SIZE)
+    return [name for name in spaces if name not in known]
+
+
+def _columns(measured: Measurements, names: Sequence[str], cube: Cube) -> NDArray[np.float64]:
+    """Attribute columns of the study on a cube's prompts: ``S × P × C``."""
+    seeds, prompts = (measured.images[key].to_numpy(np.int64) for key in ("seed", "prompt_id"))
+    tables = [
+        table(measured.images[name].to_numpy(np.float64), seeds, prompts, cube.seeds, cube.prompt_ids) for name in names
+    ]
+    return np.stack(tables, axis=2)
 
 
 def apply(config: StudyConfig, tracker: Tracker) -> None:
@@ -272,11 +305,16 @@ _FIDELITY_WORDS = {
 
 def _diverse_sampling(bench: Bench) -> Outcome:
     trial, config = bench.trial, bench.config
-    random = trial.places(bench.random)
+    _need_sets(bench)
     tables = diverse_sampling.distance_tables(trial)
     results = {}
     with progress_bar("diverse sets", len(bench.sets), "sets") as bar:
         for recipe, seeds in bench.sets.items():
+            pool = set(bench.pools[recipe.among])
+            random = {
+                diverse_sampling.POOL: trial.places(seed for seed in bench.random if seed in pool),
+                diverse_sampling.ANY: trial.places(bench.random),
+            }
             figures = diverse_sampling.compare(
                 trial, tables, trial.places(seeds), random, bench.reference, config.statistics
             )
@@ -312,6 +350,14 @@ _DIVERSE_WORDS = {
     "size": "spread of object sizes (relative)",
     "vendi": "Vendi score (relative)",
 }
+
+
+def _need_sets(bench: Bench) -> None:
+    if not bench.sets:
+        raise UserError(
+            "there are too few seeds for a diverse set", given=bench.config.apply.diverse,
+            legal=f"2 to {len(bench.order)}", remedy="lower apply.diverse, or give more seeds=…",
+        )  # fmt: skip
 
 
 def _noise_swap(bench: Bench) -> Outcome:

@@ -135,6 +135,7 @@ class Studio:
     def _module(self, attributes: Mapping[str, Attribute]) -> MeasurementModule:
         scenes, given = draws_scenes(self.config.model.path), self.config.measure.networks
         spaces = [load_network(name, given.get(name), "apply.diverse_spaces") for name in self._spaces]
+        spaces += [_named(name, path) for name, path in self.config.apply.distances.items()]
         parser = None
         if needs_parser(attributes, [self.network, *(spaces if scenes else [])], scenes=scenes):
             from seedml.models.bundled.parser import load_parser
@@ -247,6 +248,15 @@ class Studio:
         moments = known.moments_of(ids)
         mean, covariance = torch.from_numpy(moments.mean), torch.from_numpy(moments.covariance)
         return Reference.of_gaussian(mean, covariance, moments.n or 0)
+
+
+def _named(name: str, path: str) -> FeatureNetwork:
+    """A network of the hub or of a folder, whose vectors go by a name of the user's."""
+    from seedml.features.style import with_network
+
+    network: FeatureNetwork = with_network(path)
+    network.name = name
+    return network
 
 
 def _stacked(samples: Sequence[Sample]) -> SampleBatch:
