@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from seedml.errors import UserError
@@ -67,8 +68,10 @@ def noise_file(book: SeedBook, cards: Cards) -> bytes:
                         remedy="seedml verify <the book> says what differs")  # fmt: skip
     use = "standard normal, before the scheduler's init_noise_sigma; latents=noise[None] in diffusers"
     notes = {"book": book.name, "model": book.model, "generator_device": card.generator_device, "use": use}
+    # one entry: safetensors writes several in an order of its own, another one every time
+    metadata = {"seedml": json.dumps(notes, sort_keys=True)}
     tensors = {str(seed): row.cpu().contiguous() for seed, row in zip(cards.seeds, noise, strict=True)}
-    return bytes(save(tensors, metadata=notes))
+    return bytes(save(tensors, metadata=metadata))
 
 
 def write_exports(book: SeedBook, cards: Cards, what: str, prompt: str, folder: Path, forms: list[str]) -> list[Path]:
