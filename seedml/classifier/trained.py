@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seedml.classifier.cache import Integers
 from seedml.classifier.module import SeedClassifier
-from seedml.lightning import precision_of
+from seedml.classifier.split_images import shrunk
 from seedml.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -24,42 +24,37 @@ Pictures = np.ndarray[Any, np.dtype[np.uint8]]
 
 BATCH = 256
 """Pictures in a forward pass."""
-_HALF = {"bf16": torch.bfloat16, "16-m": torch.float16, "16-t": torch.float16}
 
 
 def reduced_pixels(pixels: Pixels, size: int) -> Pixels:
     """H × W × 3 -> ``size`` × ``size`` × 3; each pixel is the mean of those it replaces, as for training."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX))
+    reduced: Pixels = np.array(shrunk(Image.fromarray(pixels), size))
+    return reduced
 
 
 class TrainedClassifier:
-    """A checkpoint on a device, in the arithmetic of its training.
+    """A checkpoint on a device, in float32, as its test was scored.
 
     Args:
         checkpoint: of a :class:`~seedml.classifier.module.SeedClassifier`.
-        trainer: says which device and which arithmetic.
+        trainer: says which device.
 
     """
 
     def __init__(self, checkpoint: Path, trainer: TrainerConfig) -> None:
         self._device = _device(trainer.accelerator)
         module = SeedClassifier.load_from_checkpoint(checkpoint, map_location=self._device, weights_only=True)
-        self.module = module.eval()
-        self._half = _HALF.get(precision_of(trainer.precision, trainer.accelerator)[:4])
+        self.module = module.eval().float()  # trainer.precision=bf16-true
         self.seeds: Integers = np.asarray(module.class_seeds, np.int64)
         """K int64, ascending: class i is ``seeds[i]``."""
 
     @torch.inference_mode()
     def logits(self, pictures: Pictures) -> Tensor:
         """N × K float32, on the CPU."""
-        half = self._half or torch.bfloat16
         parts = []
-        with torch.autocast(self._device.type, half, enabled=self._half is not None):
-            for start in range(0, len(pictures), BATCH):
-                chunk = torch.from_numpy(pictures[start : start + BATCH]).permute(0, 3, 1, 2)
-                parts.append(self.module(chunk.to(self._device)).float().cpu())
+        for start in range(0, len(pictures), BATCH):
+            chunk = torch.from_numpy(pictures[start : start + BATCH]).permute(0, 3, 1, 2)
+            parts.append(self.module(chunk.to(self._device)).float().cpu())
         return torch.cat(parts)
 
     def places(self, pictures: Pictures, seeds: Sequence[int]) -> Integers:
