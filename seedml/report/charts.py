@@ -305,6 +305,53 @@ def cluster_name(cluster: int) -> str:
     return chr(ord("A") + cluster)
 
 
+def scatter_chart(points: Sequence[tuple[float, Point]], x: Axis, y: Axis, description: str, diagonal: bool) -> Markup:
+    """Seeds at (x, a point's value), with the line of equal values where ``diagonal``; made to stand two in a row."""
+    plot = _plot(_HALF, 420, x, y, description)
+    steps = ticks(x.low, x.high)
+    places = max((len(repr(step).partition(".")[2]) for step in steps if step != int(step)), default=0)
+    for tick in steps:
+        _grid_line(plot.svg, x1=plot.x(tick), x2=plot.x(tick), y1=_TOP, y2=plot.bottom)
+        _text(plot.svg, text(tick, min(places, 4)), plot.x(tick), plot.bottom + 17, "tick", anchor="middle")
+    low, high = max(x.low, y.low), min(x.high, y.high)
+    if diagonal and low < high:
+        ends = {"x1": plot.x(low), "y1": plot.y(low), "x2": plot.x(high), "y2": plot.y(high)}
+        _add(plot.svg, "line", {"class": "level"}, **ends)
+    radius = 4.5 if len(points) <= _DENSE else 2.5
+    for across, point in sorted(points, key=lambda pair: pair[1].kind != "inconclusive"):
+        mark = _mark(_link(plot.svg, point.link), point.kind, plot.x(across), plot.y(point.value), radius)
+        _add(mark, "title").text = point.hover
+    _verdict_legend(plot.svg, [point for _, point in points])
+    return _markup(plot.svg)
+
+
+def estimate_chart(rows: Sequence[tuple[str, Point]], x: Axis, description: str, level: float = 0.0) -> Markup:
+    """Estimates below each other, each with its interval, around a ``level`` such as what chance gives."""
+    left, row = 172, 24
+    height = _TOP + row * len(rows) + _BOTTOM
+    svg = _svg(height, description)
+    along = _scale(x.low, x.high, left, WIDTH - _RIGHT - 4)
+    steps = ticks(x.low, x.high, 6)
+    places = max((len(repr(step).partition(".")[2]) for step in steps if step != int(step)), default=0)
+    for tick in steps:
+        _grid_line(svg, x1=along(tick), x2=along(tick), y1=_TOP, y2=height - _BOTTOM)
+        _text(svg, text(tick, min(places, 4)), along(tick), height - _BOTTOM + 17, "tick", anchor="middle")
+    if x.low <= level <= x.high:
+        _add(svg, "line", {"class": "level"}, x1=along(level), x2=along(level), y1=_TOP, y2=height - _BOTTOM)
+    for place, (name, point) in enumerate(rows):
+        middle = _TOP + row * (place + 0.5)
+        _text(svg, name, left - 8, middle + 4, "tick", anchor="end")
+        if point.low is not None and point.high is not None:
+            whisker = {"class": f"whisker {point.kind}"}
+            ends = (min(max(end, x.low), x.high) for end in (point.low, point.high))
+            x1, x2 = (along(end) for end in ends)
+            _add(svg, "line", whisker, x1=x1, x2=x2, y1=middle, y2=middle)
+        mark = _mark(svg, point.kind, along(min(max(point.value, x.low), x.high)), middle, 4.5)
+        _add(mark, "title").text = point.hover
+    _text(svg, x.label, (left + WIDTH - _RIGHT) / 2, height - 8, "label", anchor="middle")
+    return _markup(svg)
+
+
 class _Plot(NamedTuple):
     """A drawing with axes: the SVG, its size, and the scales from data to px."""
 

@@ -83,6 +83,8 @@ class Run:
         places: ``seed_map.parquet``: clusters of seeds and their places on maps.
         examples: seed and attribute column -> prompt_ids of the most typical and the most extreme picture.
         attention: the arrays of ``classifier/grad_cam.safetensors``: where the classifier looks.
+        applications: name -> ``applications/<name>.json``.
+        application_sheets: name -> the sheet of pictures beside it.
 
     """
 
@@ -101,6 +103,8 @@ class Run:
     places: pd.DataFrame | None = None
     examples: Mapping[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
     attention: Mapping[str, NDArray[Any]] | None = None
+    applications: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    application_sheets: Mapping[str, Path] = field(default_factory=dict)
 
     def chosen(self, kind: str) -> tuple[int, ...]:
         """The seeds that selection listed as ``golden``, ``inferior`` or ``diverse``; empty before selection."""
@@ -167,6 +171,8 @@ def read_run(run_dir: Path, shard_dir: Path, name: str, settings: Mapping[str, A
         places=_table_if_there(run_dir / "seed_map.parquet"),
         examples=_examples(_table_if_there(run_dir / "examples.parquet")),
         attention=_arrays_if_there(run_dir / "classifier" / "grad_cam.safetensors"),
+        applications={path.stem: read_json(path) for path in sorted((run_dir / "applications").glob("*.json"))},
+        application_sheets={path.stem: path for path in sorted((run_dir / "applications").glob("*.png"))},
     )
 
 

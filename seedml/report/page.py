@@ -19,6 +19,7 @@ from seedml import __version__
 from seedml.config import StudyConfig
 from seedml.files import atomic_write_text
 from seedml.report import charts, galleries
+from seedml.report.applications_section import application_sections
 from seedml.report.attribute_sections import (
     attribute_sections,
     example_cells,
@@ -102,6 +103,7 @@ def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
         "variance": variance_section(run),
         "classifier": classifier_section(run, pictures),
         "diverse": _diverse(run, pictures),
+        "applications": application_sections(run),
         "usage": _usage(run, pictures),
         "table": seed_table(run),
         "cards": _cards(run, pictures),
