@@ -343,7 +343,7 @@ def null_report(found: list[dict[str, Any]], truth: float) -> dict[str, Any]:
         "studies_with_golden_seed": false_claims([n["golden"] for n in found]),
         "studies_with_any_verdict": false_claims([n["any"] for n in found]),
         "distance_limits_hold_truth": coverage(held(n["limits"], truth) for n in found),
-        "difference_limits_hold_0": rate(held(n["difference"], 0.0) for n in found),
+        "difference_limits_hold_0": coverage(held(n["difference"], 0.0) for n in found),
         "standard_error_over_true_scatter": round(
             float(np.sqrt(np.mean([n["variance"] for n in found]) / np.mean([n["scatter"] for n in found]))), 3
         ),
