@@ -114,10 +114,12 @@ STEPS: Mapping[str, Step] = {
 def _fail_early(config: StudyConfig) -> None:
     """Refuse before the first image what a later step would refuse after the last one."""
     from seedml.attributes import load_attributes
+    from seedml.classifier.networks import check_network
     from seedml.features import load_network
     from seedml.measurement.reference import check_reference
     from seedml.prompts import load_prompts
 
+    check_network(config.classifier.architecture, config.classifier.image_size)
     load_attributes(config.measure.attributes, config.measure.networks)
     check_reference(config.reference, load_prompts(config.prompts), load_network(config.measure.features))
 
