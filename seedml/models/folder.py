@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ PIPELINE_DEFAULTS = {
     # what plain diffusers takes when a call names no steps and no guidance
     "StableDiffusionPipeline": (50, 7.5),
     "StableDiffusionXLPipeline": (50, 5.0),
+}
+INPAINTING_DEFAULTS = {
+    # the same of the inpainting pipelines; those above fill masks as well, with U-Nets that know of no mask
+    **PIPELINE_DEFAULTS,
+    "StableDiffusionInpaintPipeline": (50, 7.5),
+    "StableDiffusionXLInpaintPipeline": (50, 7.5),
 }
 
 
@@ -121,8 +128,15 @@ def model_identity(model: ModelConfig) -> dict[str, object]:
     return {"sha256": fingerprint(hashes), "variant": model.variant}
 
 
-def model_facts(config: StudyConfig, *, download: bool = True) -> ModelFacts:
+def model_facts(
+    config: StudyConfig, *, download: bool = True, pipelines: Mapping[str, tuple[int, float]] = PIPELINE_DEFAULTS
+) -> ModelFacts:
     """Latent shape and sampler settings of a study's model: ``sampler.*`` before ``model.*`` before the folder's own.
+
+    Args:
+        config: the study.
+        download: whether to use the network.
+        pipelines: the diffusers classes that will do, with the steps and the guidance that they take by default.
 
     Raises:
         UserError: see :func:`find_model`; an unsupported pipeline; a size that the model cannot make.
@@ -130,10 +144,10 @@ def model_facts(config: StudyConfig, *, download: bool = True) -> ModelFacts:
     """
     folder = find_model(config.model, download=download)
     pipeline = str(read_json(folder / INDEX).get("_class_name"))
-    if pipeline not in PIPELINE_DEFAULTS:
+    if pipeline not in pipelines:
         raise UserError(
             f"model.path holds a {pipeline}, which is not supported yet", given=config.model.path,
-            legal=", ".join(PIPELINE_DEFAULTS), remedy="choose a Stable Diffusion or SDXL model",
+            legal=", ".join(pipelines), remedy="choose a Stable Diffusion or SDXL model",
         )  # fmt: skip
     unet, factor = _read(folder / "unet" / "config.json"), _vae_factor(folder)
     native = _pair(unet.get("sample_size"))
@@ -142,16 +156,16 @@ def model_facts(config: StudyConfig, *, download: bool = True) -> ModelFacts:
     for name, size in (("model.height", height), ("model.width", width)):
         if size % max(8, factor) or size <= 0:
             raise UserError(name, given=size, legal=f"a multiple of {max(8, factor)} pixels", remedy="round it")
-    channels = unet.get("in_channels", 4)
-    assert isinstance(channels, int), f"{folder}/unet/config.json: in_channels is {channels!r}"
-    sampling = _sampling(config, pipeline, folder, height, width)
+    channels = unet.get("out_channels", 4)  # those of a latent; an inpainting U-Net is given further ones
+    assert isinstance(channels, int), f"{folder}/unet/config.json: out_channels is {channels!r}"
+    sampling = _sampling(config, pipelines[pipeline], folder, height, width)
     return ModelFacts(folder, pipeline, (channels, height // factor, width // factor), sampling)
 
 
-def _sampling(config: StudyConfig, pipeline: str, folder: Path, height: int, width: int) -> Sampling:
+def _sampling(config: StudyConfig, defaults: tuple[int, float], folder: Path, height: int, width: int) -> Sampling:
     sampler, model = config.sampler, config.model
     own = _read(folder / "scheduler" / "scheduler_config.json").get("_class_name")
-    default_steps, default_guidance = PIPELINE_DEFAULTS[pipeline]
+    default_steps, default_guidance = defaults
     return Sampling(
         steps=int(_first(sampler.steps, model.steps, default_steps)),
         guidance_scale=float(_first(sampler.guidance_scale, model.guidance_scale, default_guidance)),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seedml.errors import UserError, unknown_name
 from seedml.files import read_json
-from seedml.models.folder import INDEX, Sampling, model_facts
+from seedml.models.folder import INDEX, ModelFacts, Sampling, model_facts
 from seedml.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class ImageBatch(NamedTuple):
     """N bool, on the model's device: no NaN in the decoded image."""
 
 
-class TextToImage:
-    """A loaded pipeline with its sampler settings."""
+class Pipeline:
+    """A loaded diffusers pipeline with its sampler settings, and what its text encoders say."""
 
     def __init__(self, pipeline: Any, sampling: Sampling, latent_shape: tuple[int, int, int]) -> None:
         self.pipeline = pipeline
@@ -103,20 +103,21 @@ class TextToImage:
         four = [*encoded, *[None] * (4 - len(encoded))]  # Stable Diffusion has no pooled ones
         return [None if value is None else value.cpu() for value in four]
 
+    def _texts(self, embeddings: PromptEmbeddings, device: torch.device) -> dict[str, Tensor]:
+        count = len(embeddings)
+        texts = {
+            "prompt_embeds": embeddings.prompt,
+            "pooled_prompt_embeds": embeddings.pooled,
+            "negative_prompt_embeds": _repeated(embeddings.negative, count),
+            "negative_pooled_prompt_embeds": _repeated(embeddings.negative_pooled, count),
+        }
+        return {name: value.to(device) for name, value in texts.items() if value is not None}
+
     @torch.no_grad()
-    def sample(
-        self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator],
-        after_step: Callable[[int], None] | None = None,
-    ) -> ImageBatch:  # fmt: skip
-        """One image a row.
-
-        Args:
-            embeddings: N rows.
-            noise: the initial noise, N × C × H × W float32, not yet scaled by the scheduler.
-            generators: N, each for the later draws of its own row.
-            after_step: called with the number of each sampling step, from 0, when it has made its draws.
-
-        """
+    def _run(
+        self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator], **more: Any
+    ) -> ImageBatch:
+        """One image a row; ``more`` is what only some pipelines take."""
         assert len(embeddings) == len(noise) == len(generators), "one embedding, one noise and one generator a row"
         assert tuple(noise.shape[1:]) == self.latent_shape, f"noise {tuple(noise.shape[1:])} for {self.latent_shape}"
         device, dtype = self.pipeline._execution_device, self.pipeline.unet.dtype
@@ -130,23 +131,32 @@ class TextToImage:
             width=self.sampling.width,
             output_type="pt",
             return_dict=False,
-            callback_on_step_end=_callback(after_step),
+            **more,
         )[0]
         return _to_uint8(pixels)
+
+
+class TextToImage(Pipeline):
+    """A pipeline that makes images of prompts."""
+
+    def sample(
+        self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator],
+        after_step: Callable[[int], None] | None = None,
+    ) -> ImageBatch:  # fmt: skip
+        """One image a row.
+
+        Args:
+            embeddings: N rows.
+            noise: the initial noise, N × C × H × W float32, not yet scaled by the scheduler.
+            generators: N, each for the later draws of its own row.
+            after_step: called with the number of each sampling step, from 0, when it has made its draws.
+
+        """
+        return self._run(embeddings, noise, generators, callback_on_step_end=_callback(after_step))
 
     def images(self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """:meth:`sample` without the check for NaN: N × 3 × H × W uint8 0..255."""
         return self.sample(embeddings, noise, generators).images
-
-    def _texts(self, embeddings: PromptEmbeddings, device: torch.device) -> dict[str, Tensor]:
-        count = len(embeddings)
-        texts = {
-            "prompt_embeds": embeddings.prompt,
-            "pooled_prompt_embeds": embeddings.pooled,
-            "negative_prompt_embeds": _repeated(embeddings.negative, count),
-            "negative_pooled_prompt_embeds": _repeated(embeddings.negative_pooled, count),
-        }
-        return {name: value.to(device) for name, value in texts.items() if value is not None}
 
 
 def _callback(after_step: Callable[[int], None] | None) -> Callable[..., dict[str, Any]] | None:
@@ -180,10 +190,27 @@ def load_text_to_image(config: StudyConfig, device: torch.device | str = "cpu") 
 
     """
     facts = model_facts(config)
+    pipeline = load_pipeline("AutoPipelineForText2Image", facts, config.model.variant, device)
+    return TextToImage(pipeline, facts.sampling, facts.latent_shape)
+
+
+def load_pipeline(auto: str, facts: ModelFacts, variant: str | None, device: torch.device | str) -> Any:
+    """A model folder's pipeline on ``device``, silent, with the configured scheduler and without checker and watermark.
+
+    Args:
+        auto: the class of diffusers that finds the pipeline's class, such as ``AutoPipelineForInpainting``.
+        facts: of the folder.
+        variant: of the weight files.
+        device: where it is to run.
+
+    Raises:
+        UserError: no such weights, an unknown dtype or scheduler.
+
+    """
     if facts.sampling.dtype not in DTYPES:
         raise unknown_name("sampler.dtype", facts.sampling.dtype, DTYPES)
     with quiet_libraries():
-        pipeline = _load_pipeline(facts.folder, DTYPES[facts.sampling.dtype], config.model.variant)
+        pipeline = _from_folder(auto, facts.folder, DTYPES[facts.sampling.dtype], variant)
         pipeline.scheduler = _scheduler(pipeline.scheduler, facts.sampling)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device)
@@ -191,16 +218,16 @@ def load_text_to_image(config: StudyConfig, device: torch.device | str = "cpu") 
             # convolutions are faster so: 20 % of seedling's decoding on a CPU, at the price of rounding only
             pipeline.unet.to(memory_format=torch.channels_last)
             pipeline.vae.to(memory_format=torch.channels_last)
-    return TextToImage(pipeline, facts.sampling, facts.latent_shape)
+    return pipeline
 
 
-def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
-    from diffusers import AutoPipelineForText2Image
+def _from_folder(auto: str, folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
+    import diffusers
 
-    auto: Any = AutoPipelineForText2Image
+    loader: Any = getattr(diffusers, auto)
     has_checker = "safety_checker" in read_json(folder / INDEX)
     try:
-        pipeline = auto.from_pretrained(
+        pipeline = loader.from_pretrained(
             folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True,
             low_cpu_mem_usage=find_spec("accelerate") is not None,
             **({"safety_checker": None, "requires_safety_checker": False} if has_checker else {}),
