@@ -308,7 +308,7 @@ class ClassifierConfig:
     """A torchvision classification model."""
     image_size: int = 32
     """Side in pixels that images are reduced to."""
-    epochs: int = 8
+    epochs: int = 6
     """Passes over the training images."""
     batch_size: int = 128
     """Images in one step, of all processes together."""
