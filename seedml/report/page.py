@@ -7,15 +7,12 @@ a line that names the step. A content security policy inside the page forbids ev
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from seedml import __version__
 from seedml.config import StudyConfig
 from seedml.files import atomic_write_text
 from seedml.report import charts, galleries
@@ -34,6 +31,7 @@ from seedml.report.likeness_section import heat_map_section, likeness_sections, 
 from seedml.report.methods import failed_images, methods
 from seedml.report.numbers import text
 from seedml.report.pictures import CellKey, Picture, read_pictures
+from seedml.report.rendering import rendered
 from seedml.report.seed_table import seed_table
 from seedml.report.selection_section import selection_findings
 from seedml.report.tracked import tell_pictures
@@ -42,7 +40,6 @@ from seedml.report.variance_section import variance_section
 from seedml.tracking import Tracker
 
 FILE = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(config: StudyConfig, tracker: Tracker) -> Path:
@@ -71,26 +68,13 @@ def shown_pictures(run: Run) -> dict[CellKey, Picture]:
 
 def render(run: Run, pictures: Mapping[CellKey, Picture] | None = None) -> str:
     """The whole page for ``run``; pictures are read where they are not given."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("report.html.j2").render(
-        _context(run, shown_pictures(run) if pictures is None else pictures)
-    )
+    return rendered("report.html.j2", _context(run, shown_pictures(run) if pictures is None else pictures))
 
 
 def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
     best, worst = galleries.best_and_worst(run)
-    script = _own("report.js")
     return {
         "run": run,
-        "version": __version__,
-        "style": _own("report.css"),
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "facts": _facts(run),
         "headlines": headlines(run),
         "comparison": _comparison(run, pictures, best, worst),
@@ -110,11 +94,6 @@ def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
         "methods": methods(run),
         "has_pictures": bool(pictures),
     }
-
-
-def _own(name: str) -> Markup:
-    """A file of this package, as it is: style and script are ours and hold nothing of the user's."""
-    return Markup((_TEMPLATES / name).read_text())  # noqa: S704
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
