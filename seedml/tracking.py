@@ -133,7 +133,9 @@ class NullTracker(Tracker):
 
 
 @contextmanager
-def open_tracker(config: StudyConfig, step: str, run_dir: Path, *, announce: bool = True) -> Iterator[Tracker]:
+def open_tracker(
+    config: StudyConfig, step: str, run_dir: Path, *, announce: bool = True, settings: Mapping[str, Any] | None = None
+) -> Iterator[Tracker]:
     """A tracker for one step: one W&B run, in the group of the study, of job type ``step``.
 
     Args:
@@ -141,15 +143,16 @@ def open_tracker(config: StudyConfig, step: str, run_dir: Path, *, announce: boo
         step: the step's name.
         run_dir: the run's folder; everything is written below it.
         announce: print, at the end, the run's address or how to sync it.
+        settings: what is said of how the results were made, plain types; ``None`` = the resolved configuration.
 
     """
     if not is_rank_zero(os.environ):
         yield NullTracker()
         return
-    settings = without_secrets(resolved(config), os.environ)
-    journal = Journal(run_dir, step, settings)
+    said = without_secrets(resolved(config) if settings is None else settings, os.environ)
+    journal = Journal(run_dir, step, said)
     mode = _mode(config.tracking.mode)
-    mirror = None if mode == "disabled" else WandbMirror(config, step, run_dir, settings, mode)
+    mirror = None if mode == "disabled" else WandbMirror(config, step, run_dir, said, mode)
     tracker = Tracker(journal, mirror)
     try:
         yield tracker
