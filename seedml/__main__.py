@@ -113,6 +113,12 @@ model=…, model.…, sampler.…, noise.…, trainer.…    as in a study; what
 
 n, by, where, seeds and draw choose seeds as in seedml sample""",
     ),
+    "compare": _Step(
+        "put finished studies beside the first one, seed by seed: order of seeds, chosen seeds, attributes, pictures",
+        "runs/<name>/ of two or more studies, and their shards where they still are",
+        "runs/compare-<names>/, or name=…: compare.html, compare.json, tables and a W&B run",
+        "seedml compare runs/quickstart runs/guidance_3 name=guidance",
+    ),
     "train": _Step(
         "train the bundled model from zero; an interrupted training goes on",
         "nothing: its data are drawn on the fly",
@@ -128,6 +134,7 @@ _USAGE = """seedml {version}: what the random seed does in text-to-image diffusi
 
 usage: seedml <step> <config> [key=value …]
        seedml sample <seed book> "<prompt>" [key=value …]
+       seedml compare <run> <run> … [key=value …]
        seedml <step> --help
        seedml --version
 
@@ -168,6 +175,7 @@ def _run(words: list[str]) -> None:
             "no step is given", legal=", ".join(STEPS), remedy="try seedml --help, or seedml study quickstart"
         )
     step, *rest = words
+    own_words = {"train": _train, "compare": _compare}
     if step in ("-h", "--help", "help"):
         print(_usage())
     elif step in ("-V", "--version"):
@@ -176,8 +184,8 @@ def _run(words: list[str]) -> None:
         raise unknown_name("step", step, STEPS)
     elif "-h" in rest or "--help" in rest:
         print(_step_usage(step))
-    elif step == "train":
-        _train(rest)
+    elif step in own_words:
+        own_words[step](rest)
     elif step in _ON_BOOKS or (step == "verify" and rest and _is_book(rest[0])):
         _book_command(step, rest)
     else:
@@ -193,7 +201,12 @@ def _usage() -> str:
 
 def _step_usage(name: str) -> str:
     step = STEPS[name]
-    arguments = {"train": "seedling", "sample": '<seed book> "<prompt>"', "export": "<seed book>"}
+    arguments = {
+        "train": "seedling",
+        "sample": '<seed book> "<prompt>"',
+        "export": "<seed book>",
+        "compare": "<run> <run> …",
+    }
     argument = arguments.get(name, "<config>")
     return _STEP_USAGE.format(name=name, argument=argument, does=step.does[0].upper() + step.does[1:] + ".", step=step)
 
@@ -250,6 +263,14 @@ def _book_command(name: str, words: Sequence[str]) -> None:
     from seedml.sampling import commands
 
     {"sample": commands.sample, "export": commands.export, "verify": commands.verify}[name](words)
+
+
+def _compare(words: Sequence[str]) -> None:
+    """Compare finished studies."""
+    _quieten_libraries()
+    from seedml.compare import compare
+
+    compare(words)
 
 
 def _quieten_libraries() -> None:
