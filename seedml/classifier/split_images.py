@@ -163,7 +163,7 @@ def open_splits(
     return {
         split: SplitImages(
             folder / f"{split}.npy", split_shards(dataset, tiles, split), image_size,
-            DecodedImages(folder, split) if marker["kept"] else None, threads,
+            DecodedImages(folder, split, image_size) if marker["kept"] else None, threads,
         )
         for split in _splits(tiles)
     }  # fmt: skip
@@ -190,7 +190,7 @@ def _prepare(
     kept = is_wanted(cache, sum(counts.values()) * 3 * image_size**2, folder)
     if kept:
         for split, count in counts.items():
-            DecodedImages(folder, split).create(count, image_size)
+            DecodedImages(folder, split, image_size).create(count)
     return kept
 
 
