@@ -124,17 +124,17 @@ class KeepCheckpoints(Checkpoint):
                 f"training diverged: the loss of epoch {trainer.current_epoch} is no number",
                 remedy="lower classifier.learning_rate, or set trainer.precision=32-true",
             )
-        if self._by_validation and _best_is_last(pl_module.history):
+        if self._is_best(trainer, pl_module):
             trainer.save_checkpoint(self._folder / "best.ckpt", weights_only=True)
         wanted = self._agreed(trainer, 0)
         if wanted:
             self._save(trainer)
         _stop(wanted)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The last is the best, where nothing else was said."""
-        if not self._by_validation:
-            trainer.save_checkpoint(self._folder / "best.ckpt", weights_only=True)
+    def _is_best(self, trainer: pl.Trainer, module: SeedClassifier) -> bool:
+        if self._by_validation:
+            return _best_is_last(module.history)
+        return trainer.current_epoch + 1 == trainer.max_epochs
 
     def _agreed(self, trainer: pl.Trainer, step: int) -> int:
         """0 to go on, 1 to save, or the signal that ends training; the same in all processes."""

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from seedml.classifier.cache import Integers
 from seedml.classifier.split_images import SplitImages
 from seedml.errors import UserError
+from seedml.noise import generator
 
 EVALUATION_BATCH = 256
 MOST_WORKERS = 16
@@ -110,6 +111,7 @@ class BatchLoader(DataLoader[Batch]):
         super().__init__(
             _ErrorsAsValues(images), batch_size=None, sampler=order, num_workers=workers,  # type: ignore[arg-type]
             persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
+            generator=generator(0),  # drawn from at each epoch's begin: not from torch's own, which dropout draws from
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
