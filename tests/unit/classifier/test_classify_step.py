@@ -35,7 +35,8 @@ SEEDS = 6
 
 
 def study(folder: Path, run: str = "runs", **classifier: object) -> StudyConfig:
-    options = {"image_size": 24, "epochs": 4, "control_epochs": 2, "batch_size": 24, "learning_rate": 3e-3}
+    options = {"image_size": 24, "epochs": 4, "control_epochs": 2, "batch_size": 24, "learning_rate": 3e-3,
+               "controls": ["shuffled_labels"]}  # fmt: skip
     return StudyConfig(
         name="tiny", seeds=f"0:{SEEDS}", prompts=PromptsConfig(limit=48, splits={"train": 24, "val": 8, "test": 16}),
         shards=ShardsConfig(root=str(folder / "shards")), runs=RunsConfig(root=str(folder / run)),
