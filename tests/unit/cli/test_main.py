@@ -17,6 +17,8 @@ from seedml.config import StudyConfig
 from seedml.errors import UserError
 
 Calls = list[tuple[str, StudyConfig]]
+ON_CONFIGURATIONS = [name for name in STEPS if name not in ("train", "sample", "export", "compare")]
+"""The steps that take a study's configuration."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         return lambda config: made.append((name, config))
 
     study = types.ModuleType("seedml.study")
-    study.STEPS = {name: note(name) for name in STEPS if name != "train"}  # type: ignore[attr-defined]
+    study.STEPS = {name: note(name) for name in ON_CONFIGURATIONS}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "seedml.study", study)
     return made
 
@@ -52,7 +54,7 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize("step", [name for name in STEPS if name != "train"])
+@pytest.mark.parametrize("step", ON_CONFIGURATIONS)
 def test_every_step_gets_its_configuration(step: str, calls: Calls) -> None:
     assert main([step, "smoke", "seeds=0:3", "sampler.steps=7"]) == 0
     ((name, config),) = calls
@@ -87,11 +89,41 @@ def test_training_gets_its_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["sample", "runs/x", "a prompt", "n=2"], ("sample", ["runs/x", "a prompt", "n=2"])),
+        (["export", "runs/x", "n=2"], ("export", ["runs/x", "n=2"])),
+        (["verify", "runs/x/seedbook.json"], ("verify", ["runs/x/seedbook.json"])),
+    ],
+)
+def test_commands_on_seed_books(
+    words: list[str], called: tuple[str, list[str]], calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, list[str]]] = []
+    for name in ("sample", "export", "verify"):
+        command = (lambda word: lambda rest: given.append((word, list(rest))))(name)
+        monkeypatch.setattr(f"seedml.sampling.commands.{name}", command)
+    assert main(words) == 0
+    assert given == [called]
+    assert calls == []
+
+
+def test_a_configuration_is_verified_though_a_folder_here_has_its_name(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smoke").mkdir()
+    (tmp_path / "smoke" / "seedbook.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", "smoke"]) == 0
+    assert [name for name, _ in calls] == ["verify"]
+
+
+@pytest.mark.parametrize(
     ("words", "parts"),
     [
         ([], ["no step", "seedml --help"]),
         (["studdy", "smoke"], ["unknown step", "'studdy'", "did you mean 'study'"]),
-        (["apply", "smoke"], ["unknown step", "'apply'", "generate"]),
+        (["deploy", "smoke"], ["unknown step", "'deploy'", "generate"]),
         (["--halp"], ["unknown step"]),
         (["study"], ["no configuration", "quickstart", "smoke"]),
         (["study", "seeds=0:3"], ["no configuration", "'seeds=0:3'"]),
