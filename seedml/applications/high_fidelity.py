@@ -27,6 +27,7 @@ from seedml.applications.sets import picture_folds, random_sets, set_folds
 from seedml.applications.studio import Trial
 from seedml.per_seed.balance import Floats, Ints, prompt_blocks
 from seedml.per_seed.frechet import Reference
+from seedml.per_seed.intervals import Interval
 
 if TYPE_CHECKING:
     from seedml.config import StatisticsConfig
@@ -172,8 +173,7 @@ def _defects(trial: Trial, arms: Arms, statistics: StatisticsConfig) -> dict[str
         limits = {}
         sets = {"random": arms.random, **arms.chosen()}
         for arm, places in sets.items():
-            estimate = _mean_of(table, places, statistics, drawn=arm == "random")
-            limits[arm] = share_limits(estimate, len(places) * prompts, statistics.confidence)
+            limits[arm] = _limits(table, places, statistics, drawn=arm == "random")
         found[name] = {
             arm: bounded(limit, prompts) | {"pictures": len(sets[arm]) * prompts} for arm, limit in limits.items()
         }
@@ -195,6 +195,14 @@ def _mean_of(table: Floats, places: Ints, statistics: StatisticsConfig, *, drawn
         lambda prompts, seeds: float(np.nanmean((own[seeds] if drawn else own)[:, prompts])),
         table.shape[1], statistics.blocks, len(places) if drawn else 0,
     )  # fmt: skip
+
+
+def _limits(table: Floats, places: Ints, statistics: StatisticsConfig, *, drawn: bool) -> Interval:
+    """:func:`_mean_of` with limits; those of a share where all values are 0 or 1."""
+    estimate = _mean_of(table, places, statistics, drawn=drawn)
+    if np.isin(table, (0, 1)).all():
+        return share_limits(estimate, len(places) * table.shape[1], statistics.confidence)
+    return estimate.interval(statistics.confidence)
 
 
 def best_of_k(values: Floats, k: int) -> Floats:
@@ -228,13 +236,15 @@ def _score(table: Floats, arms: Arms, statistics: StatisticsConfig, k: int) -> d
     """Means of each set, the golden gain, and how much of the way to an oracle's choice it is."""
     prompts, random = table.shape[1], table[arms.random]
     sets = {"random": arms.random, **arms.chosen()}
-    estimates = {name: _mean_of(table, at, statistics, drawn=name == "random") for name, at in sets.items()}
+    limits = {name: _limits(table, at, statistics, drawn=name == "random") for name, at in sets.items()}
+    estimates: dict[str, TwoWay] = {}
 
     def oracle(kept: Ints, seeds: Ints) -> float:
         return float(best_of_k(random[seeds][:, kept], k).mean())
 
     estimates["best_of"] = of_tables(oracle, prompts, statistics.blocks, len(random))
     found: dict[str, Any] = {"k": min(k, len(random))}
+    found |= {name: bounded(limit, prompts) for name, limit in limits.items()}
     if len(arms.golden):
         golden = table[arms.golden]
 
