@@ -96,7 +96,7 @@ def swap_config(config: StudyConfig) -> StudyConfig:
 
 
 def swapped_pictures(
-    model: TextToImage, embeddings: PromptEmbeddings, swaps: Sequence[Swap], device: str
+    model: TextToImage, embeddings: PromptEmbeddings, swaps: Sequence[Swap], device: str, eta: float = 0.0
 ) -> Iterator[tuple[int, Tensor]]:
     """Place on the curve and the pictures there: ``N × 3 × H × W`` uint8, a row a swap, for all places in order.
 
@@ -108,6 +108,7 @@ def swapped_pictures(
         embeddings: of the prompts.
         swaps: one batch.
         device: of the generators.
+        eta: DDIM's share of fresh noise; other samplers do not heed it.
 
     Raises:
         UserError: the sampler adds no noise.
@@ -116,11 +117,12 @@ def swapped_pictures(
     texts = embeddings[[swap.row for swap in swaps]]
     second, generators = initial_noise([swap.second for swap in swaps], model.latent_shape, device)
     states = [_states(generators)]
-    pictures = model.sample(texts, second, generators, lambda step: states.append(_states(generators))).images
+    pictures = model.sample(texts, second, generators, lambda step: states.append(_states(generators)), eta).images
     if all(torch.equal(a, b) for a, b in zip(states[0], states[-1], strict=True)):
         raise UserError(
             "the noise swap needs a sampler that adds noise, and this one adds none",
-            given=f"{model.sampling.scheduler}, {model.sampling.steps} steps", legal=", ".join(STOCHASTIC),
+            given=f"{model.sampling.scheduler}, {model.sampling.steps} steps, eta {eta:g}",
+            legal=f"DDIMScheduler with apply.swap_eta above 0, {', '.join(STOCHASTIC)}",
             remedy="set apply.swap_scheduler to such a scheduler",
         )  # fmt: skip
     yield WHOLLY_SECOND, pictures
@@ -128,7 +130,7 @@ def swapped_pictures(
     for switch in range(steps + 1):
         first, generators = initial_noise([swap.first for swap in swaps], model.latent_shape, device)
         takeover = _Takeover(generators, states, switch if switch < steps else None)
-        yield switch, model.sample(texts, first, generators, takeover.after_step).images
+        yield switch, model.sample(texts, first, generators, takeover.after_step, eta).images
 
 
 class _Takeover:

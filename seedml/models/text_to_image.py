@@ -141,7 +141,7 @@ class TextToImage(Pipeline):
 
     def sample(
         self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator],
-        after_step: Callable[[int], None] | None = None,
+        after_step: Callable[[int], None] | None = None, eta: float = 0.0,
     ) -> ImageBatch:  # fmt: skip
         """One image a row.
 
@@ -150,6 +150,7 @@ class TextToImage(Pipeline):
             noise: the initial noise, N × C × H × W float32, not yet scaled by the scheduler.
             generators: N, each for the later draws of its own row.
             after_step: called with the number of each sampling step, from 0, when it has made its draws.
+            eta: DDIM's share of fresh noise at each step, 0 to 1 (Song et al. 2021, eq. 16); others do not heed it.
 
         """
         return self._run(embeddings, noise, generators, callback_on_step_end=_callback(after_step))
