@@ -40,6 +40,8 @@ from seedml.report.variance_section import variance_section
 from seedml.tracking import Tracker
 
 FILE = "report.html"
+_NO_FIGURES = ("versions", "device", "seconds")
+"""What a run's summary holds beside its headline numbers."""
 
 
 def write_report(config: StudyConfig, tracker: Tracker) -> Path:
@@ -55,6 +57,7 @@ def write_report(config: StudyConfig, tracker: Tracker) -> Path:
     if not path.exists() or path.read_bytes() != page.encode():
         atomic_write_text(path, page)
         tracker.file(path, "report")
+        tracker.summary({name: value for name, value in run.summary.items() if name not in _NO_FIGURES})
         tell_pictures(run, pictures, tracker)
     return path
 
