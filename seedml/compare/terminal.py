@@ -32,7 +32,7 @@ def _pair(pair: PairComparison) -> list[str]:
     ]  # fmt: skip
     for name, overlap in pair.overlaps.items():
         shared, chance, p = wording.overlap_cells(overlap)
-        said.append(f"  {wording.LIST_NAMES[name].lower()} in common: {shared}; chance {chance}, {p}")
+        said.append(f"  {wording.LIST_NAMES[name]} in common: {shared}; chance {chance}, {p}")
     names = (pair.first.name, pair.second.name)
     for (chooser, judge), gain in zip((names, names[::-1]), pair.gains, strict=True):
         said.append(f"  {wording.gain_sentence(chooser, judge, gain)}")

@@ -94,14 +94,23 @@ def gain_sentence(chooser: str, judge: str, found: Gain | None) -> str:
             f"features and held-out prompts that had no part in choosing."
         )
     who = "golden seeds" if found.sure else "best seeds (none is golden beyond doubt)"
-    low, high = float(found.gain.low), float(found.gain.high)
-    verdict = "They carry over." if low > 0 else "They are worse there." if high < 0 else "The interval includes 0."
+    verdict = _gain_verdict(found)
     own = f"{judge}’s own choice gains {change(found.own)}; " if found.own is not None else ""
     return (
         f"The {len(found.seeds)} {who} of {chooser} gain {change(found.gain)} in FID over the average seed of "
         f"{judge}, on {text(found.prompts, 0)} held-out prompts; {own}as many seeds at random gain "
         f"{change(found.chance)}. {verdict}"
     )
+
+
+def _gain_verdict(found: Gain) -> str:
+    """Beyond doubt with other prompts, and beyond what drawing as many seeds at random gives: both, or neither."""
+    value, low, high = map(float, found.gain)
+    if low > 0 and value > float(found.chance.high):
+        return "They carry over."
+    if high < 0 and value < float(found.chance.low):
+        return "They are worse there."
+    return "That is no more than chance gives."
 
 
 def level_sentence(pair: PairComparison) -> str:
