@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ def split_shards(dataset: ShardDataset, tiles: Sequence[Tile], split: str) -> li
 
 
 def write_index(dataset: ShardDataset, tiles: Sequence[Tile], path: Path, threads: int = 1) -> None:
-    """Index the tars of tiles of one split into ``path``, an ``.npy`` of :data:`ROW`.
+    """Index the tars of tiles of one split into ``path``, an ``.npy`` of :data:`ROW`. See :func:`check_sizes` first.
 
     Args:
         dataset: the shards.
@@ -69,6 +69,23 @@ def write_index(dataset: ShardDataset, tiles: Sequence[Tile], path: Path, thread
     write_sorted(rows, path)
 
 
+def check_sizes(dataset: ShardDataset, markers: Mapping[Tile, Marker]) -> None:
+    """Refuse tars that are gone or cut; cheap enough for each start.
+
+    Raises:
+        UserError: a tar is not as long as its marker says.
+
+    """
+    for tile, marker in markers.items():
+        shard = dataset.shard(tile)
+        try:
+            size = shard.stat().st_size
+        except OSError as error:
+            raise damaged_shard(shard, f"{type(error).__name__}: {error}") from error
+        if size != marker.bytes:
+            raise damaged_shard(shard, f"it has {size} bytes where its marker says {marker.bytes}")
+
+
 def index_tile(dataset: ShardDataset, tile: Tile, marker: Marker) -> Rows:
     """The images of one tile, in the tar's order; ``shard`` is 0.
 
@@ -78,9 +95,6 @@ def index_tile(dataset: ShardDataset, tile: Tile, marker: Marker) -> Rows:
     """
     shard = dataset.shard(tile)
     try:
-        size = shard.stat().st_size
-        if size != marker.bytes:
-            raise damaged_shard(shard, f"it has {size} bytes where its marker says {marker.bytes}")
         found = np.fromiter(_images(shard, f".{dataset.image_format}"), ROW)
     except (OSError, tarfile.TarError) as error:
         raise damaged_shard(shard, f"{type(error).__name__}: {error}") from error

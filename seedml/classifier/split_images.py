@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from seedml.classifier.cache import DecodedImages, Images, Integers, is_wanted
-from seedml.classifier.shard_index import Rows, open_index, split_shards, write_index
+from seedml.classifier.shard_index import Rows, check_sizes, open_index, split_shards, write_index
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, fingerprint, read_json
 from seedml.grid import Cell, Tile
@@ -153,7 +153,10 @@ def open_splits(
 
     """
     threads = threads or os.cpu_count() or 1
-    identity = _identity(dataset, tiles, image_size, cache)
+    markers = dataset.markers(tiles)
+    check_sizes(dataset, markers)
+    tars = fingerprint({tile.name: marker.sha256 for tile, marker in markers.items()})
+    identity = {"tars": tars, "image_size": image_size, "cache": cache}
     marker = read_json(folder / MARKER) if (folder / MARKER).is_file() else {}
     if {key: marker.get(key) for key in identity} != identity:
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,12 +170,6 @@ def open_splits(
         )
         for split in _splits(tiles)
     }  # fmt: skip
-
-
-def _identity(dataset: ShardDataset, tiles: Sequence[Tile], image_size: int, cache: str) -> dict[str, object]:
-    """What a folder was made of: the very bytes of the tars, and how they are read."""
-    tars = fingerprint({tile.name: marker.sha256 for tile, marker in dataset.markers(tiles).items()})
-    return {"tars": tars, "image_size": image_size, "cache": cache}
 
 
 def _splits(tiles: Sequence[Tile]) -> list[str]:
