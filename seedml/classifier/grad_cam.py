@@ -27,7 +27,7 @@ from seedml.shards.reader import Sample
 FILE = "grad_cam.safetensors"
 CHUNK = 128
 """Pictures that are looked at together."""
-PROMPTS = 16
+PROMPTS = 8
 """Held-out prompts whose pictures are looked at, the first ones, for every seed."""
 HIDDEN = 0.1
 """Share of a picture that the test hides."""

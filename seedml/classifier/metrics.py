@@ -68,6 +68,8 @@ def _headline(metrics: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "classifier_shuffled_label_accuracy", metrics["shuffled_label_accuracy"]
     if "one_picture" in metrics.get("noise_regression", {}):
         yield "classifier_noise_r2", metrics["noise_regression"]["one_picture"]
+    if "auroc" in metrics.get("open_set", {}):
+        yield "classifier_unseen_auroc", metrics["open_set"]["auroc"]
 
 
 def _tables(metrics: Mapping[str, Any]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -21,7 +21,7 @@ from seedml.report.pictures import QUALITY, CellKey, Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-DIM = 0.2
+DIM = 0.35
 """Brightness that is left where a map is 0."""
 
 
