@@ -1,6 +1,6 @@
 """How fast do images reach the seed classifier, and how fast could they? Prints one JSON object; the README quotes it.
 
-    python benchmarks/loader.py [--images 6144] [--sizes 32 128] [--workers 2] [--repeats 5] [--shards shards/quickstart]
+    python benchmarks/loader.py [--images 6144] [--sizes 32 128] [--workers 2] [--repeats 5] [--shards FOLDER]
 
 The same images, 128 × 128 px PNG, are read by as many worker processes in four ways, which take turns. Images a second
 are those of one shuffled epoch, from asking for its iterator to its last batch, workers' start included:
@@ -8,8 +8,8 @@ are those of one shuffled epoch, from asking for its iterator to its last batch,
 folder      torchvision's ImageFolder and DataLoader: a PNG file each, to float with ToTensor
 folder u8   the same, but the pixels stay uint8
 webdataset  plain webdataset over the shards: a shuffle buffer, Pillow, ToTensor
-seedml      the classifier's own loader in its first epoch; decoded images are kept as it goes. Indexing the shards, which
-            is done once, comes on top, and is in "seedml and index"
+seedml      the classifier's own loader in its first epoch; decoded images are kept as it goes. Indexing the shards,
+            which is done once, comes on top, and is in "seedml and index"
 later       its second epoch
 bare        Pillow decodes the PNG files, which are in memory, in as many processes; nothing else: the limit
 
@@ -30,9 +30,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from itertools import count, islice
+from itertools import islice
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from seedml.captions import parse_caption
-from seedml.classifier.cache import DecodedImages
 from seedml.classifier.data import BatchLoader, SeedImages, TrainingOrder, class_labels
 from seedml.classifier.shard_index import ROW, open_index, write_sorted
 from seedml.classifier.split_images import SplitImages, open_splits
@@ -63,7 +63,8 @@ MEMORY_TARGET_GB = 2.0
 NOISE = 1.2
 """Standard deviation, in levels: makes the PNG of a drawn scene as large as that of one of seedling's pictures."""
 
-Epoch = Callable[[], Iterable[Any]]
+Rates = dict[str, list[float]]
+"""Way -> images a second, a turn each."""
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="loader-") as folder:
         images = Images(Path(folder), options)
         speeds = {str(size): turns(images, size, options) for size in options.sizes}
-        memory = in_its_own_process(memory_of_reading, images, options) if options.rows else None
+        memory = memory_apart(images, options) if options.rows else None
         print(json.dumps(report(options, images, speeds, memory), indent=2))
 
 
@@ -150,10 +151,10 @@ def drawn(folder: Path, images: int) -> tuple[ShardDataset, list[Tile]]:
     return dataset, tiles
 
 
-def turns(images: Images, size: int, options: argparse.Namespace) -> dict[str, list[float]]:
+def turns(images: Images, size: int, options: argparse.Namespace) -> Rates:
     """Images a second of every way, in every turn."""
     ways = ["folder", "folder u8", "webdataset", "seedml", "bare"]
-    rates: dict[str, list[float]] = {name: [] for name in [*ways, "later", "seedml and index"]}
+    rates: Rates = {name: [] for name in [*ways, "later", "seedml and index"]}
     total = len(images.encoded)
     for turn in range(options.repeats):
         for name in ways[turn % len(ways) :] + ways[: turn % len(ways)]:  # each comes first, second … in turn
@@ -165,12 +166,9 @@ def turns(images: Images, size: int, options: argparse.Namespace) -> dict[str, l
                 rates["seedml and index"].append(total / (index + first))
                 rates["later"].append(total / later)
             else:
-                loader = (
-                    torchvision_loader(images, size, options) if "folder" in name else wds_loader(images, size, options)
-                )
-                if name == "folder u8":
-                    loader.dataset.transform.transforms[-1] = pil_to_tensor()
-                rates[name].append(total / seconds(loader, total, options.device))
+                loader = wds_loader if name == "webdataset" else torchvision_loader
+                prepare = transform(size, images.side, as_float=name != "folder u8")
+                rates[name].append(total / seconds(loader(images, prepare, options), total, options.device))
     return rates
 
 
@@ -201,33 +199,26 @@ def seedml_seconds(images: Images, size: int, options: argparse.Namespace, turn:
     return index, first, seconds(loader, len(split), options.device)
 
 
-def transform(size: int, side: int) -> Any:
+def transform(size: int, side: int, *, as_float: bool) -> Any:
     """What users of torchvision write."""
     from torchvision import transforms
 
-    return transforms.Compose([*([transforms.Resize((size, size))] if size != side else []), transforms.ToTensor()])
+    resize = [transforms.Resize((size, size))] if size != side else []
+    return transforms.Compose([*resize, transforms.ToTensor() if as_float else transforms.PILToTensor()])
 
 
-def pil_to_tensor() -> Any:
-    """Pixels as they are."""
-    from torchvision import transforms
-
-    return transforms.PILToTensor()
-
-
-def torchvision_loader(images: Images, size: int, options: argparse.Namespace) -> DataLoader[Any]:
+def torchvision_loader(images: Images, prepare: Any, options: argparse.Namespace) -> DataLoader[Any]:
     """ImageFolder and DataLoader."""
     from torchvision.datasets import ImageFolder
 
-    files = ImageFolder(str(images.folder / "png"), transform(size, images.side))
+    files = ImageFolder(str(images.folder / "png"), prepare)
     return DataLoader(files, BATCH, shuffle=True, num_workers=options.workers, pin_memory=options.device != "cpu")
 
 
-def wds_loader(images: Images, size: int, options: argparse.Namespace) -> Any:
+def wds_loader(images: Images, prepare: Any, options: argparse.Namespace) -> Any:
     """Webdataset's own stages; workers share the shards."""
     import webdataset as wds
 
-    prepare = transform(size, images.side)
     shards = wds.WebDataset(images.shards, shardshuffle=len(images.shards), empty_check=False)
     samples = shards.shuffle(1000).decode("pil").to_tuple("png", "json").map_tuple(prepare, lambda about: about["seed"])
     return wds.WebLoader(samples.batched(BATCH), batch_size=None, num_workers=options.workers)
@@ -256,50 +247,45 @@ def bare(encoded: list[bytes], barrier: Barrier) -> None:
             np.asarray(image)
 
 
-def in_its_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """So that its memory is its own: a spawned process has only what it needs."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(not_as_daemon, (function, *arguments))
+def memory_apart(images: Images, options: argparse.Namespace) -> dict[str, Any]:
+    """:func:`memory_of_reading` in a process that has only what it needs."""
+    shards = [images.dataset.shard(tile) for tile in images.tiles]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(memory_of_reading, images.folder, shards, options.rows, options.workers).result()
 
 
-def not_as_daemon(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Let a process of a pool have workers of its own."""
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    return function(*arguments)
-
-
-def memory_of_reading(images: Images, options: argparse.Namespace) -> dict[str, Any]:
-    """GB of the processes together, and seconds, with an index of ``--rows`` images."""
-    start_memory = proportional_gb()
-    path = images.folder / "large.npy"
-    start = time.perf_counter()
-    write_sorted(large_index(images, options.rows), path)
+def memory_of_reading(folder: Path, shards: list[Path], rows: int, workers: int) -> dict[str, Any]:
+    """GB of the processes together, and seconds, with an index of ``rows`` images; for a process of its own."""
+    before = proportional_gb()
+    path, start = folder / "large.npy", time.perf_counter()
+    write_sorted(large_index(folder, rows), path)
     written, peak_of_index = time.perf_counter() - start, peak_gb()
-    split = SplitImages(path, [images.dataset.shard(tile) for tile in images.tiles], 64, None)
-    labels = class_labels(split, range(options.rows // 9000 + 1))
-    loader = BatchLoader(SeedImages(split, labels), TrainingOrder(len(split), BATCH, 0), options.workers)
+    split = SplitImages(path, shards, 64, None)
+    labels = class_labels(split, range(rows // 9000 + 1))
+    start = time.perf_counter()
+    loader = BatchLoader(SeedImages(split, labels), TrainingOrder(len(split), BATCH, 0), workers)
     reading = [proportional_gb() for _ in islice(loader, 100)]
     return {
-        "rows": options.rows, "before_gb": start_memory, "index_file_gb": round(path.stat().st_size / 1e9, 3),
+        "rows": rows, "index_file_gb": round(path.stat().st_size / 1e9, 3), "before_gb": before,
         "sort_and_write_seconds": round(written, 1), "sort_and_write_peak_gb": peak_of_index,
-        "reading_gb": max(reading), "workers": options.workers, "batches_in_an_epoch": len(loader),
+        "reading_gb": max(reading), "workers": workers, "batches_in_an_epoch": len(loader),
+        "seconds_of_100_batches": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 
 
-def large_index(images: Images, rows: int) -> np.ndarray[Any, np.dtype[np.void]]:
+def large_index(folder: Path, rows: int) -> np.ndarray[Any, np.dtype[np.void]]:
     """Rows in the order of tiles, whose bytes are those of the real shards over and over."""
-    real = open_index(next(images.folder.glob("seedml-*-0")) / "train.npy")
+    real = open_index(next(folder.glob("seedml-*-0")) / "train.npy")
     large = np.empty(rows, ROW)
     for start in range(0, rows, len(real)):
         part = large[start : start + len(real)]
         part[:] = real[: len(part)]
-    prompts, seeds = np.divmod(np.arange(rows), rows // 9000 + 1)
-    large["seed"], large["prompt_id"] = seeds, prompts
+    large["prompt_id"], large["seed"] = np.divmod(np.arange(rows), rows // 9000 + 1)
     return large
 
 
 def processes() -> Iterator[Path]:
-    """This process and its children in /proc."""
+    """Folders of /proc: of this process and its children."""
     own = Path("/proc") / str(os.getpid())
     yield own
     for child in (own / "task" / own.name / "children").read_text().split():
@@ -324,17 +310,12 @@ def peak_gb() -> float:
 def report(
     options: argparse.Namespace,
     images: Images,
-    speeds: dict[str, dict[str, list[float]]],
+    speeds: dict[str, Rates],
     memory: dict[str, Any] | None,
 ) -> dict[str, object]:
     """Everything that was measured, and under which conditions."""
-    medians = {
-        size: {name: round(statistics.median(rates)) for name, rates in ways.items()} for size, ways in speeds.items()
-    }
-    ratios = {
-        size: {pair: ratio(ways, pair) for pair in (*TARGETS, "seedml and index / bare")}
-        for size, ways in speeds.items()
-    }
+    pairs = (*TARGETS, "seedml and index / bare")
+    ratios = {size: {pair: ratio(ways, pair) for pair in pairs} for size, ways in speeds.items()}
     met: dict[str, object] = {
         size: {pair: found[pair] >= target for pair, target in TARGETS.items()} for size, found in ratios.items()
     }
@@ -347,15 +328,19 @@ def report(
         "workers": options.workers, "cpus": os.cpu_count(), "device": options.device,
         "load_average": round(os.getloadavg()[0], 2),
         "versions": {name: version(name) for name in ("torch", "torchvision", "webdataset", "pillow", "numpy")},
-        "images a second": medians,
+        "images a second": {
+            size: {name: round(statistics.median(rates)) for name, rates in ways.items()}
+            for size, ways in speeds.items()
+        },
         "images a second, every turn": {
-            size: {name: [round(rate) for rate in rates] for name, rates in ways.items()} for size, ways in speeds.items()
+            size: {name: [round(rate) for rate in rates] for name, rates in ways.items()}
+            for size, ways in speeds.items()
         },
         "ratios": ratios, "targets": {**TARGETS, "memory_gb": MEMORY_TARGET_GB}, "targets_met": met, "memory": memory,
     }  # fmt: skip
 
 
-def ratio(ways: dict[str, list[float]], pair: str) -> float:
+def ratio(ways: Rates, pair: str) -> float:
     """The median over turns of one rate by another: what slows the machine slows both."""
     above, below = pair.split(" / ")
     return round(statistics.median(a / b for a, b in zip(ways[above], ways[below], strict=True)), 3)
