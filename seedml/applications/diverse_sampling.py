@@ -33,6 +33,11 @@ SIZE = "size"
 GOLDEN, NOT_INFERIOR, ALL = "golden", "not_inferior", "all"
 POOL, ANY = "pool", "any"
 
+Statistic = Callable[[Ints, Ints], float]
+"""Kept prompts, kept random seeds or sets -> a number."""
+Memory = dict[tuple[str, bytes], dict[tuple[bytes, bytes], float]]
+"""Table and random seeds -> what is known of them: kept prompts and kept seeds -> their mean distance."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -194,7 +199,7 @@ def vendi_table(features: np.ndarray[Any, Any], sets: Sequence[Ints], reference:
 
 def compare(
     trial: Trial, tables: Mapping[str, Floats], chosen: Ints, random: Mapping[str, Ints], reference: Reference,
-    statistics: StatisticsConfig,
+    statistics: StatisticsConfig, memory: Memory | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """A set of seeds against random ones, all on the same prompts.
 
@@ -205,6 +210,7 @@ def compare(
         random: positions of random seeds of the same ``pool``, and of ``any``.
         reference: what Fréchet distances are measured from.
         statistics: blocks of prompts and coverage.
+        memory: shared by calls with the same trial and tables, which compare with the same random seeds.
 
     Returns:
         For each table the mean distance of pairs in the ``set`` and among random seeds of the ``pool`` and of ``any``,
@@ -212,12 +218,25 @@ def compare(
         and ``fid`` of the set and of random sets, and what it is ``worse`` than random sets of any.
 
     """
-    found = {name: _distance_gain(table, chosen, random, statistics) for name, table in tables.items()}
+    known: Memory = {} if memory is None else memory
+    found = {name: _distance_gain(name, table, chosen, random, statistics, known) for name, table in tables.items()}
     sets = {kind: _sets_beside(chosen, seeds, statistics) for kind, seeds in random.items()}
     if all(len(some) > 1 for some in sets.values()):
         found["vendi"] = _vendi_gain(trial, chosen, sets, reference, statistics)
         found["fid"] = _fid(trial, chosen, sets, reference, statistics)
     return found
+
+
+def _remembered(statistic: Statistic, values: dict[tuple[bytes, bytes], float]) -> Statistic:
+    """The statistic, computed once for each choice of prompts and seeds."""
+
+    def recall(prompts: Ints, kept: Ints) -> float:
+        key = (prompts.tobytes(), kept.tobytes())
+        if key not in values:
+            values[key] = statistic(prompts, kept)
+        return values[key]
+
+    return recall
 
 
 def _sets_beside(chosen: Ints, random: Ints, statistics: StatisticsConfig) -> list[Ints]:
@@ -226,15 +245,12 @@ def _sets_beside(chosen: Ints, random: Ints, statistics: StatisticsConfig) -> li
     return [one for one in random_sets(random, len(chosen), generator) if len(one) == len(chosen)]
 
 
-Statistic = Callable[[Ints, Ints], float]
-"""Kept prompts, kept random seeds or sets -> a number."""
-
-
 def _distance_gain(
-    table: Floats, chosen: Ints, random: Mapping[str, Ints], statistics: StatisticsConfig
+    name: str, table: Floats, chosen: Ints, random: Mapping[str, Ints], statistics: StatisticsConfig, memory: Memory
 ) -> dict[str, Any]:
     def of(seeds: Ints) -> Statistic:
-        return lambda prompts, kept: mean_distance(table, seeds[kept], prompts)
+        own = memory.setdefault((name, seeds.tobytes()), {})
+        return _remembered(lambda prompts, kept: mean_distance(table, seeds[kept], prompts), own)
 
     beside = {kind: (of(seeds), len(seeds)) for kind, seeds in random.items()}
     return _against(lambda prompts, kept: mean_distance(table, chosen, prompts), beside, len(table), statistics)

@@ -153,7 +153,7 @@ class TextToImage(Pipeline):
             eta: DDIM's share of fresh noise at each step, 0 to 1 (Song et al. 2021, eq. 16); others do not heed it.
 
         """
-        return self._run(embeddings, noise, generators, callback_on_step_end=_callback(after_step))
+        return self._run(embeddings, noise, generators, callback_on_step_end=_callback(after_step), eta=eta)
 
     def images(self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """:meth:`sample` without the check for NaN: N × 3 × H × W uint8 0..255."""

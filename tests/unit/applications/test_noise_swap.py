@@ -81,6 +81,13 @@ def test_a_sampler_without_noise_is_refused(folder: Path) -> None:
         list(swapped_pictures(model, model.embed(PROMPTS), [Swap(1, 2, 0, 0)], "cpu"))
 
 
+def test_ddim_adds_noise_with_eta(folder: Path) -> None:
+    config = tiny_study(folder, folder, sampler=SamplerConfig(steps=2, guidance_scale=1.0, scheduler="DDIMScheduler"))
+    model = load_text_to_image(config)
+    found = dict(swapped_pictures(model, model.embed(PROMPTS), [Swap(1, 2, 0, 0)], "cpu", eta=1.0))
+    assert not torch.equal(found[0], found[2])
+
+
 def test_the_study_keeps_its_model_and_changes_its_sampler() -> None:
     config = StudyConfig()
     config.model.scheduler_options = {"timestep_spacing": "trailing"}
