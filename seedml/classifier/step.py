@@ -60,6 +60,8 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
         check_splits(splits, config.seed_list)
         return splits
 
+    if not trained and is_rank_zero(os.environ):
+        prepare()  # refuses damaged shards before there are other processes, which would wait for this one
     main = run_experiment(
         Experiment("classify", folder, config.classifier.epochs), config, prepare, tracker, settings
     )  # fmt: skip
