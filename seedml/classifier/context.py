@@ -60,7 +60,7 @@ class Context:
     @cached_property
     def classifier(self) -> TrainedClassifier:
         """The best checkpoint, ready to be asked."""
-        return TrainedClassifier(self.folder / "best.ckpt", self.config.trainer)
+        return TrainedClassifier(self.folder / "best.ckpt", self.config.trainer, self.config.seed_list)
 
     def shards(self, split: str) -> list[Path]:
         """The tars of a split."""

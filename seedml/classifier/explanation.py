@@ -62,7 +62,7 @@ class Subject:
     @cached_property
     def classifier(self) -> TrainedClassifier:
         """The network, loaded once."""
-        return TrainedClassifier(self.folder / CHECKPOINT, self.config.trainer)
+        return TrainedClassifier(self.folder / CHECKPOINT, self.config.trainer, self.config.seed_list)
 
     @property
     def threads(self) -> int:

@@ -97,7 +97,7 @@ def name_seed(config: StudyConfig) -> Naming:
             f"{config.run_dir} has no trained classifier yet",
             remedy=f"run `seedml classify {config.name}` without image=…",
         )
-    classifier = TrainedClassifier(checkpoint, config.trainer)
+    classifier = TrainedClassifier(checkpoint, config.trainer, config.seed_list)
     calibration = stored_calibration(checkpoint.parent) or Subject(config, *complete_dataset(config)).calibration
     logits = classifier.logits(reduced_pixels(pixels, classifier.module.image_size)[None]).numpy().astype(np.float64)
     probabilities = calibration.probabilities(logits)[0]

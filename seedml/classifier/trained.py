@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seedml.classifier.cache import Integers
-from seedml.classifier.module import SeedClassifier
+from seedml.classifier.checkpoints import load_classifier
 from seedml.classifier.split_images import shrunk
 from seedml.pixels import Pixels
 
@@ -38,13 +38,17 @@ class TrainedClassifier:
     Args:
         checkpoint: of a :class:`~seedml.classifier.module.SeedClassifier`.
         trainer: says which device.
+        class_seeds: that it has to know, ascending; ``None`` = whichever it knows.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, of something else or of other seeds.
 
     """
 
-    def __init__(self, checkpoint: Path, trainer: TrainerConfig) -> None:
+    def __init__(self, checkpoint: Path, trainer: TrainerConfig, class_seeds: Sequence[int] | None = None) -> None:
         self._device = _device(trainer.accelerator)
-        module = SeedClassifier.load_from_checkpoint(checkpoint, map_location=self._device, weights_only=True)
-        self.module = module.eval().float()  # trainer.precision=bf16-true
+        module = load_classifier(checkpoint, class_seeds)
+        self.module = module.to(self._device).float()  # trainer.precision=bf16-true
         self.seeds: Integers = np.asarray(module.class_seeds, np.int64)
         """K int64, ascending: class i is ``seeds[i]``."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from planted_shards import plant_shards, planted_picture
 from test_classify_step import run, study
 
@@ -205,6 +206,16 @@ def test_a_training_cannot_go_on_from_a_foreign_checkpoint(from_yaml, tmp_path, 
     told = capsys.readouterr().err
     assert words in told
     assert "remedy" in told
+    assert told.count("\n") == 1
+
+
+def test_a_classifier_of_other_seeds_answers_for_no_picture(from_yaml, tmp_path, capsys):
+    save(tmp_path / "tiny" / "classifier" / "best.ckpt", [3, 7])
+    Image.fromarray(planted_picture(3, 0)).save(tmp_path / "picture.png")
+    words = ["classify", str(from_yaml), f"runs.root={tmp_path}", f"image={tmp_path / 'picture.png'}"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "other seeds" in told
     assert told.count("\n") == 1
 
 
