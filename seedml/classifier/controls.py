@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Found = Mapping[str, Any]
 """Part of ``metrics.json``."""
+DAMAGED_IMAGES, DAMAGED_PROMPTS = 1024, 8
+"""Pictures that are damaged in 15 ways, at most, but never those of fewer prompts; that keeps a study short."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def shuffled_labels(context: Context) -> Found:
 def damaged_pictures(context: Context) -> Found:
     """The classifier's own test pictures, damaged."""
     seeds = context.config.seed_list
-    prompts = some_prompts(context.prompt_ids("test"), len(seeds))
+    most = max(DAMAGED_IMAGES, DAMAGED_PROMPTS * len(seeds))
+    prompts = some_prompts(context.prompt_ids("test"), len(seeds), most)
     samples = chosen_samples(context.shards("test"), prompts, frozenset(seeds))
     damages = corruptions(context.image_size)
     found = robustness(
@@ -110,8 +113,7 @@ OWN_SETTINGS = frozenset(key for control in CONTROLS.values() for key in control
 def wanted_controls(config: StudyConfig) -> Iterator[tuple[str, Control]]:
     """The configured controls with names for their files: those of ``controls``, then one for each of ``transfer``."""
     for name in config.classifier.controls:
-        if name in CONTROLS:
-            yield name, CONTROLS[name]
+        yield name, CONTROLS[name]
     for folder in config.classifier.transfer:
         yield f"transfer-{fingerprint({'folder': folder})[:8]}", Control(_transfer_from(folder))
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 FEWEST_SEEDS = 8
 """One a fold; fewer say nothing."""
-MOST_SEEDS, MOST_PROMPTS = 128, 128
-"""Of each split: more narrow the interval little, and time grows in proportion."""
+MOST_SEEDS, MOST_PROMPTS = 128, 48
+"""Of each split. Time grows with them: on quickstart R² is 0.053 from 40 prompts and 0.054 from 112."""
 _SUMS_BYTES = 1 << 29
 """What the mean features of all seeds may take; it bounds the seeds of models with large latents."""
 
