@@ -34,7 +34,7 @@ DEFAULT_ATTRIBUTES = (
     "brightness", "saturation", "contrast", "sharpness", "symmetry",
 )  # fmt: skip
 """Attributes that need no download, in the order of their columns."""
-APPLICATIONS = ("high_fidelity", "diverse_sampling", "noise_swap")
+APPLICATIONS = ("high_fidelity", "diverse_sampling", "noise_swap", "inpainting")
 """Uses of chosen seeds that the step ``apply`` tries out."""
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
@@ -411,26 +411,53 @@ class ApplyConfig:
     """Prompts of the selection splits whose images are read again to tell seeds apart by such a network."""
     distances: dict[str, str] = field(default_factory=dict)
     """Further distances between pictures: a name of your own -> hub id or folder of a CLIP, CSD or DINOv2 network."""
-    swap_scheduler: str = "EulerAncestralDiscreteScheduler"
-    """A diffusers scheduler that adds noise while sampling, for the noise swap."""
+    swap_scheduler: str = "DDIMScheduler"
+    """The scheduler of the noise swap, which has to add noise while sampling: DDIMScheduler with ``swap_eta``, or an
+    ancestral one such as EulerAncestralDiscreteScheduler."""
+    swap_eta: float = 1.0
+    """Of the noise that DDIM could add at a step, the share that is fresh, 0 (none) to 1 (as DDPM does)."""
     swap_steps: int | None = None
     """Its sampling steps; null = the study's."""
     swap_pairs: int = 32
     """Pairs of seeds whose noise is swapped; no seed is in two."""
     swap_prompts: int = 3
     """Held-out prompts of each pair, other ones for each as far as there are enough."""
+    inpaint_model: str | None = None
+    """Folder or hub id of the model that fills masks, such as an inpainting checkpoint; null = the study's own."""
+    inpaint_revision: str | None = None
+    """Its hub revision."""
+    inpaint_variant: str | None = None
+    """Its weight file variant, such as fp16."""
+    inpaint_steps: int | None = None
+    """Its sampling steps; null = the study's, or 50 with ``inpaint_model``."""
+    inpaint_guidance: float | None = None
+    """Its guidance; null = the study's, or 7.5 with ``inpaint_model``."""
+    inpaint_folder: str | None = None
+    """Pictures to be filled (docs/inpainting.md); null = rendered scenes of the study's captions."""
+    inpaint_frame: float = 0.25
+    """Width of the frame that outpainting fills, as a share of the picture's side."""
+    inpaint_seeds: int = 64
+    """Seeds of the study, drawn at random; all where there are no more."""
+    inpaint_pictures: int = 24
+    """Pictures by which seeds to use and to avoid are told."""
+    inpaint_held_out: int = 12
+    """Further pictures that say what leaving out those seeds is worth."""
 
     def __post_init__(self) -> None:
         _need(bool(self.run), "apply.run", self.run, ", ".join(APPLICATIONS))
         for name in self.run:
             _need_one_of("application in apply.run", name, APPLICATIONS)
         for key, low in (("prompts", 2), ("random_seeds", 2), ("best_of", 2), ("diverse", 2), ("choosing_prompts", 2),
-                         ("swap_steps", 1), ("swap_pairs", 2), ("swap_prompts", 1)):  # fmt: skip
+                         ("swap_steps", 1), ("swap_pairs", 2), ("swap_prompts", 1), ("inpaint_steps", 1),
+                         ("inpaint_seeds", 2), ("inpaint_pictures", 2), ("inpaint_held_out", 2)):  # fmt: skip
             _need_whole(f"apply.{key}", getattr(self, key), low)
         _need_one_of("apply.diverse_space", self.diverse_space, self.diverse_spaces)
         _need_one_of("apply.diverse_method", self.diverse_method, ("farthest_points", "k_medoids", "max_sum"))
         _need_one_of("apply.diverse_among", self.diverse_among, ("golden", "not_inferior", "all"))
         _need_scheduler("apply.swap_scheduler", self.swap_scheduler)
+        _need_finite("apply.swap_eta", self.swap_eta, 0.0, 1.0)
+        _need_finite("apply.inpaint_guidance", self.inpaint_guidance)
+        _need_finite("apply.inpaint_frame", self.inpaint_frame, 0.01, 0.49)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from seedml.applications import diverse_sampling, high_fidelity, noise_swap
 from seedml.applications.diverse_sampling import Recipe
 from seedml.applications.high_fidelity import Arms
+from seedml.applications.inpainting_trial import PURPOSE, has_pictures, try_inpainting
 from seedml.applications.naming import load_namer
 from seedml.applications.noise_swap import Followed, Swap
 from seedml.applications.sets import METHODS
@@ -35,6 +36,7 @@ from seedml.per_seed.balance import Cube, balanced_cube, table
 from seedml.per_seed.frechet import Reference
 from seedml.progress import progress_bar
 from seedml.provenance import made_from, record_inputs
+from seedml.seedbook import Advice, SeedBook
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
 from seedml.tracking import is_rank_zero
@@ -64,6 +66,7 @@ class Outcome:
         headline: for the summary and the tracker.
         sheet: pictures.
         lines: for the terminal.
+        advice: seeds to use and to avoid for it, for the seed book.
 
     """
 
@@ -71,6 +74,7 @@ class Outcome:
     headline: dict[str, Any]
     sheet: Pixels
     lines: list[str]
+    advice: Advice | None = None
 
 
 class Bench:
@@ -90,6 +94,11 @@ class Bench:
     def prompts(self) -> list[Prompt]:
         """Held-out prompts."""
         return unseen_prompts(self.config.prompts, self.dataset.prompts, self.config.apply.prompts)
+
+    @cached_property
+    def choosing_prompts(self) -> list[Prompt]:
+        """Prompts that seeds may be chosen by."""
+        return [prompt for prompt in self.dataset.prompts.values() if prompt.split in ("train", "val")]
 
     @cached_property
     def verdicts(self) -> dict[int, str]:
@@ -190,16 +199,36 @@ def apply(config: StudyConfig, tracker: Tracker) -> None:
         raise UserError(f"{path} is missing", remedy="run `seedml select` first")
     dataset, tiles = complete_dataset(config)
     inputs = measured_hashes(config.run_dir) | {BOOK: _hash_of_book(path)}
-    todo = [name for name in config.apply.run if not _done(config, name, _settings(config, dataset, name), inputs)]
     bench = Bench(config, dataset, tiles, read_json(path))
+    wanted = [name for name in config.apply.run if _can_run(bench, name)]
+    todo = [
+        name
+        for name in wanted
+        if not (_done(config, name, _settings(config, dataset, name), inputs) and _advised(bench.book, name))
+    ]
     with threads(config.trainer.threads):
         for name in todo:
             _run(bench, name, inputs, tracker)
 
 
 def _hash_of_book(path: Path) -> str:
-    """Of all that it says; the time it was written at is no reason to run again."""
-    return fingerprint({key: value for key, value in read_json(path).items() if key != "created"})
+    """Of what selection says; the time it was written at, and what this step adds, are no reason to run again."""
+    others = ("created", "advice", "sha256")
+    return fingerprint({key: value for key, value in read_json(path).items() if key not in others})
+
+
+def _can_run(bench: Bench, name: str) -> bool:
+    """Whether there is anything to try it on; says so where not."""
+    if name != PURPOSE or has_pictures(bench.config, bench.choosing_prompts, bench.prompts):
+        return True
+    print("inpainting is left out: its scenes are rendered for captions of the bundled set alone; "
+          "give pictures of your own (apply.inpaint_folder=…)", file=sys.stderr)  # fmt: skip
+    return False
+
+
+def _advised(book: Mapping[str, Any], name: str) -> bool:
+    """Whether the seed book has what the application has to add; a book that was written anew has not."""
+    return name != PURPOSE or PURPOSE in book.get("advice", {})
 
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
@@ -208,7 +237,11 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
         "prompts", "random_seeds", "diverse", "diverse_space", "diverse_method", "diverse_among", "diverse_spaces",
         "choosing_prompts", "distances",
     ),
-    "noise_swap": ("prompts", "swap_scheduler", "swap_steps", "swap_pairs", "swap_prompts"),
+    "noise_swap": ("prompts", "swap_scheduler", "swap_eta", "swap_steps", "swap_pairs", "swap_prompts"),
+    "inpainting": (
+        "prompts", "inpaint_model", "inpaint_revision", "inpaint_variant", "inpaint_steps", "inpaint_guidance",
+        "inpaint_folder", "inpaint_frame", "inpaint_seeds", "inpaint_pictures", "inpaint_held_out",
+    ),
 }  # fmt: skip
 """Application -> the keys of ``apply`` that decide its result."""
 
@@ -243,6 +276,8 @@ def _run(bench: Bench, name: str, inputs: Mapping[str, str], tracker: Tracker) -
     tracker.file(path, "application")
     for line in outcome.lines:
         print(line, file=sys.stderr)
+    if outcome.advice is not None:
+        SeedBook.load(config.run_dir).with_advice(name, outcome.advice).save(config.run_dir / BOOK)
     record_inputs(config.run_dir, f"{STEP}.{name}", inputs)
     finish_step(config.run_dir, f"{STEP}.{name}", _settings(config, bench.dataset, name))
 
@@ -307,7 +342,7 @@ def _diverse_sampling(bench: Bench) -> Outcome:
     trial, config = bench.trial, bench.config
     _need_sets(bench)
     tables = diverse_sampling.distance_tables(trial)
-    results = {}
+    results, memory = {}, diverse_sampling.Memory()
     with progress_bar("diverse sets", len(bench.sets), "sets") as bar:
         for recipe, seeds in bench.sets.items():
             pool = set(bench.pools[recipe.among])
@@ -316,7 +351,7 @@ def _diverse_sampling(bench: Bench) -> Outcome:
                 diverse_sampling.ANY: trial.places(bench.random),
             }
             figures = diverse_sampling.compare(
-                trial, tables, trial.places(seeds), random, bench.reference, config.statistics
+                trial, tables, trial.places(seeds), random, bench.reference, config.statistics, memory
             )
             results[recipe.name] = {"seeds": seeds, **figures}
             bar.advance()
@@ -372,7 +407,7 @@ def _noise_swap(bench: Bench) -> Outcome:
     followed, pictures, known = _swap(bench, config, swaps, device)
     curve = noise_swap.curve(followed, swaps, config.statistics, known)
     found = {
-        "prompts": bench.about_prompts(bench.prompts), "scheduler": wanted.swap_scheduler,
+        "prompts": bench.about_prompts(bench.prompts), "scheduler": wanted.swap_scheduler, "eta": wanted.swap_eta,
         "steps": len(curve) - 2, "pairs": [[swap.first, swap.second] for swap in swaps], "curve": curve,
         "decided_by": noise_swap.decided_by(curve), "classifier": known is not None,
     }  # fmt: skip
@@ -407,7 +442,10 @@ def _swap(
     with progress_bar("noise swap", len(swaps), "swaps") as bar:
         for start in range(0, len(swaps), size):
             some = swaps[start : start + size]
-            for place, images in noise_swap.swapped_pictures(model, embeddings, some, config.noise.generator_device):
+            ways = noise_swap.swapped_pictures(
+                model, embeddings, some, config.noise.generator_device, config.apply.swap_eta
+            )
+            for place, images in ways:
                 features.setdefault(place, []).append(bench.studio.module.embed(images.to(device)).cpu().numpy())
                 if namer is not None:
                     named.setdefault(place, []).append(namer(images))
@@ -419,6 +457,28 @@ def _swap(
     names = np.stack([np.concatenate(named[place]) for place in places]) if named else None
     vectors = np.stack([np.concatenate(features[place]) for place in places])
     return Followed(places, vectors, names), rows, len(namer.seeds) if namer is not None else None
+
+
+def _inpainting(bench: Bench) -> Outcome:
+    config = bench.config
+    generator = np.random.default_rng([config.statistics.seed, 11])
+    drawn = generator.permutation(np.array(sorted(bench.verdicts), np.int64))[: config.apply.inpaint_seeds]
+    if len(drawn) < 2:
+        raise UserError("inpainting compares seeds", given=len(drawn), legal="two or more", remedy="give more seeds=…")
+    tried = try_inpainting(config, bench.choosing_prompts, bench.prompts, np.sort(drawn).tolist(), bench.studio.device)
+    lines = [f"{words}: {spoken(tried.headline[key])}" for key, words in _INPAINTING_WORDS.items()
+             if key in tried.headline]  # fmt: skip
+    lines += [f"seeds to {kind} for inpainting: {', '.join(map(str, tried.found[kind])) or 'none beyond doubt'}"
+              for kind in ("use", "avoid")]  # fmt: skip
+    return Outcome(tried.found, tried.headline, tried.sheet, lines, tried.advice)
+
+
+_INPAINTING_WORDS = {
+    "inpainting_text_removal": "pictures with letters where an object was removed",
+    "inpainting_text_outpainting": "pictures with letters in the outpainted frame",
+    "inpainting_text_worst_seed": "of the worst seed",
+    "inpainting_artifacts_removed": "share of letters and frames that goes with the avoided seeds, on other pictures",
+}
 
 
 def _place_names(places: Sequence[int]) -> list[str]:
@@ -442,4 +502,5 @@ _RUNNERS: Mapping[str, Callable[[Bench], Outcome]] = {
     "high_fidelity": _high_fidelity,
     "diverse_sampling": _diverse_sampling,
     "noise_swap": _noise_swap,
+    "inpainting": _inpainting,
 }
