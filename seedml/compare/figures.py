@@ -140,9 +140,13 @@ def study_frame(studies: Sequence[StudiedRun], differing: Mapping[str, Sequence[
 
     rows = []
     for at, study in enumerate(studies):
-        settings = {key: _text(values[at]) for key, values in differing.items()}
+        settings = {key: values[at] if _numbers(values) else _text(values[at]) for key, values in differing.items()}
         rows.append({"study": study.name} | settings | _flat(study_figures(study)))
     return pd.DataFrame(rows)
+
+
+def _numbers(values: Sequence[object]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _text(value: object) -> str:
@@ -150,8 +154,11 @@ def _text(value: object) -> str:
 
 
 def flat_pair(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a pair as ``fid/spearman/value`` and so on, without its attributes."""
-    prefix = f"{figures['first']} and {figures['second']}/"
+    """The numbers of a pair as ``a and b/fid/spearman/value`` and so on, without its attributes.
+
+    Dots in names of studies become ``_``: W&B reads them as steps into nested values.
+    """
+    prefix = f"{figures['first']} and {figures['second']}/".replace(".", "_")
     kept = {key: value for key, value in figures.items() if key not in ("first", "second", "attributes")}
     return {prefix + key: value for key, value in _flat(kept, "/").items()}
 

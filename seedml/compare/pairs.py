@@ -219,7 +219,7 @@ def chosen_elsewhere(chooser: StudiedRun, judge: StudiedRun, statistics: Statist
     if not len(positions):
         return None
     blocks = prompt_blocks(len(held_out), statistics.blocks)
-    folds = distance_folds(judge.measured, held_out, blocks, statistics.resampling)
+    folds = distance_folds(judge, held_out, blocks, statistics.resampling)
     generator = np.random.default_rng([statistics.seed, 12])
     by_chance = chance_gain(folds.full, len(positions), statistics.confidence, generator)
     return Gain(

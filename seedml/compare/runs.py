@@ -5,8 +5,9 @@ Everything comes from the run's own folder; the shards add pictures, prompts and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,7 @@ from seedml.report.inputs import Run, read_run
 from seedml.selection.seeds_of_run import SEEDS, seeds_of_run
 from seedml.shards.dataset import FILE as DATASET
 from seedml.shards.dataset import open_dataset
+from seedml.tracking import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,7 @@ class StudiedRun:
         fid: distance of every seed as the study has it, with noise hashes and reliability.
         measured: features and their reference; ``None`` where they are not there or too large.
         texts: prompt_id -> text; empty where not known.
+        kept: distances that were asked for already: a grid of studies asks for the same ones in every pair.
 
     """
 
@@ -57,6 +60,7 @@ class StudiedRun:
     fid: RunSeeds
     measured: Measurements | None
     texts: Mapping[int, str]
+    kept: dict[tuple[bytes, bytes, str], Folds] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def images(self) -> pd.DataFrame:
@@ -109,7 +113,7 @@ def _read(folder: Path, name: str) -> StudiedRun:
         if not (folder / file).is_file():
             raise UserError(f"{folder} holds no finished study: {file} is missing",
                             remedy=f"run `seedml {step}` (or `seedml study`) of that study first")  # fmt: skip
-    settings = read_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    settings = without_secrets(read_yaml(folder / CONFIG), os.environ) if (folder / CONFIG).is_file() else {}
     shard_dir = _shard_dir(folder, settings)
     run = read_run(folder, shard_dir, name, settings)
     has_shards = (shard_dir / DATASET).is_file() and any(shard_dir.glob("*-[0-9]*.json"))
@@ -199,15 +203,24 @@ def distances(study: StudiedRun, seeds: Ints, prompts: Ints, blocks: Ints, resam
     if study.measured is None:
         at = np.searchsorted(study.fid.seeds, seeds)
         return replace(study.fid, seeds=seeds, values=study.fid.values[at], folds=None)
-    folds = distance_folds(study.measured, prompts, blocks, resampling)
+    folds = distance_folds(study, prompts, blocks, resampling)
     at = np.searchsorted(study.measured.seed_list, seeds)
     own = Folds(folds.full[at], folds.deleted[:, at], folds.sizes, folds.n)
     everything = len(prompts) == len(study.complete_prompts())  # reliability is known of the whole study alone
     return replace(study.fid, seeds=seeds, values=own.full, folds=own, halves=study.fid.halves if everything else None)
 
 
-def distance_folds(measured: Measurements, prompts: Ints, blocks: Ints, resampling: str) -> Folds:
-    """Distances of all seeds of a study on these prompts (any order), and without each block of them."""
+def distance_folds(study: StudiedRun, prompts: Ints, blocks: Ints, resampling: str) -> Folds:
+    """Distances of all seeds of a study with features on these prompts (any order), and without each block of them."""
+    key = (prompts.tobytes(), blocks.tobytes(), resampling)
+    if key not in study.kept:
+        study.kept[key] = _folds(study, prompts, blocks, resampling)
+    return study.kept[key]
+
+
+def _folds(study: StudiedRun, prompts: Ints, blocks: Ints, resampling: str) -> Folds:
+    measured = study.measured
+    assert measured is not None, "a study with features"
     cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list, prompts)
     assert len(cube.prompt_ids) == len(prompts), "prompts with an image of every seed"
     order, how = np.argsort(prompts), resampling_for(resampling, cube)
