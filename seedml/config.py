@@ -414,7 +414,7 @@ class ApplyConfig:
     swap_scheduler: str = "DDIMScheduler"
     """The scheduler of the noise swap, which has to add noise while sampling: DDIMScheduler with ``swap_eta``, or an
     ancestral one such as EulerAncestralDiscreteScheduler."""
-    swap_eta: float = 1.0
+    swap_eta: float = 0.5
     """Of the noise that DDIM could add at a step, the share that is fresh, 0 (none) to 1 (as DDPM does)."""
     swap_steps: int | None = None
     """Its sampling steps; null = the study's."""
