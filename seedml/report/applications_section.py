@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from seedml.report.charts import Axis, Band, Line, line_chart
+from seedml.report.inpainting_section import HEADINGS, inpainting_findings, inpainting_rows
 from seedml.report.inputs import Run
 from seedml.report.numbers import ABSENT, Estimate, estimate, interval, percent, shown
 
@@ -45,7 +46,10 @@ class ApplicationPart(NamedTuple):
 
 def application_sections(run: Run) -> tuple[ApplicationPart, ...]:
     """Those that were tried out, in reading order."""
-    makers = {"high_fidelity": _high_fidelity, "diverse_sampling": _diverse, "noise_swap": _noise_swap}
+    makers = {
+        "high_fidelity": _high_fidelity, "diverse_sampling": _diverse, "noise_swap": _noise_swap,
+        "inpainting": _inpainting,
+    }  # fmt: skip
     return tuple(make(run, run.applications[name]) for name, make in makers.items() if name in run.applications)
 
 
@@ -211,6 +215,14 @@ def _noise_swap(run: Run, found: Mapping[str, Any]) -> ApplicationPart:
         "noise-swap", "Noise swap: which noise decides the picture?", tuple(findings), (table,),
         "What the picture follows, by the step from which on the noise is the second seed’s", _swap_chart(found),
         _sheet(run, "noise_swap"), "A row is a pair of seeds and a prompt.",
+    )  # fmt: skip
+
+
+def _inpainting(run: Run, found: Mapping[str, Any]) -> ApplicationPart:
+    return ApplicationPart(
+        "inpainting", "Inpainting: which seeds write letters into the mask?", inpainting_findings(found),
+        (Table(HEADINGS, inpainting_rows(found)),), "", Markup(""), _sheet(run, "inpainting"),
+        "The first row has the masks; the others are seeds, on the first pictures that had no part in choosing.",
     )  # fmt: skip
 
 
