@@ -28,7 +28,6 @@ from seedml.classifier.checkpoints import (
 from seedml.classifier.confusion import confusion_counts, per_seed_table
 from seedml.classifier.data import SeedDataModule, class_labels, labels_shuffled_within_prompts
 from seedml.classifier.module import Scores, SeedClassifier
-from seedml.classifier.networks import check_network
 from seedml.classifier.split_images import SplitImages
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_json, differing_keys, read_json
@@ -122,7 +121,6 @@ def _guard(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _train_and_score(experiment: Experiment, config: StudyConfig, prepare: Splits, tracker: Tracker) -> None:
     settings, class_seeds = config.classifier, config.seed_list
-    check_network(settings.architecture, settings.image_size)
     with quiet_lightning(), stops_in_words(experiment.folder), seeded(settings.seed):
         module = SeedClassifier(
             settings.architecture, list(class_seeds), image_size=settings.image_size,

@@ -14,6 +14,7 @@ from seedml.classifier.context import Context
 from seedml.classifier.controls import OWN_SETTINGS, is_done, run_controls, wanted_controls
 from seedml.classifier.experiment import Experiment, run_experiment
 from seedml.classifier.metrics import metrics_of, report_metrics
+from seedml.classifier.networks import check_network
 from seedml.classifier.split_images import SplitImages, open_splits
 from seedml.classifier.transfer import check_transfer
 from seedml.config import resolved
@@ -39,8 +40,9 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     Writes ``classifier/`` (checkpoint, tables, ``metrics.json``) and the summary's ``classifier_…``.
 
     Raises:
-        UserError: images are missing or damaged, a split is empty, a seed has no training image, a data set of
-            ``classifier.transfer`` is of no use, or the folder holds a classifier made with other settings.
+        UserError: images are missing or damaged, a split is empty, a seed has no training image, the network cannot
+            take the images, a data set of ``classifier.transfer`` is of no use, or the folder holds a classifier or a
+            checkpoint made with other settings.
 
     """
     dataset, tiles = complete_dataset(config)
@@ -49,6 +51,7 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     trained = step_is_done(config.run_dir, "classify", settings)
     if trained and all([is_done(config, folder, *pair) for pair in wanted_controls(config)]):
         return
+    check_network(config.classifier.architecture, config.classifier.image_size)
     check_transfer(config, dataset)
     started = time.monotonic()
 
