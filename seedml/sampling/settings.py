@@ -126,9 +126,11 @@ def device_of(config: StudyConfig) -> torch.device:
             "the book's noise is drawn on a CUDA device, and there is none here", given="noise.generator_device=cuda",
             remedy="use a machine that has one; the CPU would give these seeds another noise",
         )  # fmt: skip
-    if wanted in ("gpu", "cuda") and not cuda:
-        raise UserError("there is no such device here", given=f"trainer.accelerator={wanted}", legal="auto, cpu",
+    here = {"auto": True, "cpu": True, "gpu": cuda, "cuda": cuda, "mps": torch.backends.mps.is_available()}
+    if not here.get(wanted, False):
+        raise UserError("there is no such device here", given=f"trainer.accelerator={wanted}",
+                        legal=", ".join(name for name, found in here.items() if found),
                         remedy="leave trainer.accelerator out")  # fmt: skip
-    if wanted in ("auto", "gpu", "cuda") and cuda:
-        return torch.device("cuda")
-    return torch.device("mps" if wanted == "mps" else "cpu")
+    if wanted == "mps":
+        return torch.device("mps")
+    return torch.device("cuda" if cuda and wanted != "cpu" else "cpu")

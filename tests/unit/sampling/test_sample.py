@@ -187,6 +187,7 @@ def test_a_prompt_that_is_too_long_is_warned_of_with_what_is_lost(run: Run, tmp_
         ([PROMPT, "another"], "'another' has no value"),
         ([PROMPT, "model.path=/nowhere"], "model.path"),
         ([PROMPT, "noise.generator_device=cuda"], "drawn on a CUDA device"),
+        ([PROMPT, "trainer.accelerator=tpu"], "no such device here; given: 'trainer.accelerator=tpu'"),
     ],
 )
 def test_mistakes(model: Path, tmp_path: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
