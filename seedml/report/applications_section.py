@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 from seedml.report.charts import Axis, Band, Line, line_chart
@@ -136,10 +137,11 @@ def _scores(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], bool
 
 
 def _removed(found: Mapping[str, Any]) -> Table:
+    """How much of each defect golden seeds leave out; of defects that random seeds hardly have, nothing can be told."""
     rows = tuple(
         (words, _words(found["defects"][name]["removed"], share=True))
         for name, words in _DEFECTS.items()
-        if "removed" in found["defects"].get(name, {})
+        if found["defects"].get(name, {}).get("removed", {}).get("low", -np.inf) > -1
     )
     return Table(("pictures", "share that golden seeds leave out"), rows)
 
