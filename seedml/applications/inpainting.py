@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seedml.applications.artifact_rates import ARTIFACTS, BORDER, TEXT
@@ -132,8 +133,6 @@ def fill_all(
         shown: tasks whose pictures are kept small.
 
     """
-    # before anything is filled: what the pictures themselves show
-    before = look(torch.stack([task.picture for task in tasks]), torch.stack([task.mask for task in tasks]))
     tables = {name: np.full((len(seeds), len(tasks)), np.nan) for name in ARTIFACTS}
     pictures: dict[tuple[int, int], Pixels] = {}
     embeddings = model.embed([task.prompt for task in tasks])
@@ -152,11 +151,21 @@ def fill_all(
         for image, row, at in zip(pasted, rows, places, strict=True):
             if at in shown:
                 pictures[seeds[row], at] = thumbnail(_as_pixels(image))
-    clean = {name: np.nan_to_num(values.float().cpu().numpy()) == 0 for name, values in before.items()}
+    before = _shown_before(tasks, look, model.pipeline._execution_device, size)
     for name, table in tables.items():
-        table[:, ~clean[name]] = np.nan
-    own = int((~np.stack(list(clean.values()))).any(axis=0).sum())
+        table[:, before[name]] = np.nan
+    own = int(np.stack(list(before.values())).any(axis=0).sum())
     return Filled(np.array(seeds, np.int64), tasks, tables, pictures, own)
+
+
+def _shown_before(tasks: Sequence[Task], look: Reader, device: torch.device, size: int) -> dict[str, NDArray[np.bool_]]:
+    """Artifact -> ``T`` bool: the picture itself shows it, before anything is filled."""
+    parts: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in ARTIFACTS}
+    for some in (tasks[start : start + size] for start in range(0, len(tasks), size)):
+        images, masks = (torch.stack(own).to(device) for own in zip(*((t.picture, t.mask) for t in some), strict=True))
+        for name, values in look(images, masks).items():
+            parts[name].append(np.nan_to_num(values.float().cpu().numpy()) > 0)
+    return {name: np.concatenate(own) for name, own in parts.items()}
 
 
 def _pasted(images: Tensor, tasks: Sequence[Task]) -> Tensor:
