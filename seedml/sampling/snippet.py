@@ -27,7 +27,7 @@ SEEDS = {{  # seed: SHA-256 of its initial noise
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pipeline = {pipeline}.from_pretrained({loading})
-pipeline.to(DEVICE, torch.{dtype})
+pipeline.to(DEVICE)
 {after_loading}pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config{options})
 
 
@@ -101,6 +101,7 @@ def _loading(recipe: Recipe, card: SeedCard) -> list[str]:
     """Arguments of ``from_pretrained``. The safety checker is left out, as in the study."""
     words = ["MODEL", *(f"{key}={value!r}" for key, value in (("revision", card.revision), ("variant", recipe.variant))
                         if value is not None)]  # fmt: skip
+    words.append(f"torch_dtype=torch.{_name(card.dtype)}")  # newer versions say dtype, and take both
     if recipe.pipeline == "StableDiffusionPipeline":
         words += ["safety_checker=None", "requires_safety_checker=False"]
     return words
