@@ -11,7 +11,7 @@ import pytest
 import torch
 from planted_shards import plant_shards, planted_picture
 
-from seedml.classifier import experiment, learning_curve, retraining
+from seedml.classifier import controls, experiment, learning_curve, retraining
 from seedml.classifier.chosen_images import ChosenImages, damaged_images, images_of
 from seedml.classifier.corruptions import Corruption, corruptions, flipped
 from seedml.classifier.full_size import some_prompts
@@ -168,6 +168,7 @@ def test_nothing_large_is_left_behind(finished):
 @pytest.mark.parametrize("names", [["all"], ["all", "corruptions"]])
 def test_all_means_all(names):
     assert ClassifierConfig(controls=names).controls == list(CONTROLS)
+    assert controls.CONTROLS.keys() == set(CONTROLS)
 
 
 def test_an_unknown_control_is_refused():
