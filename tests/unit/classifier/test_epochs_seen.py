@@ -25,6 +25,7 @@ LAUNCHERS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("launcher", "workers"), [("lightning", 2), ("torchrun", 0)])
 def test_two_processes_see_every_image_once_an_epoch(tmp_path, launcher, workers):
     """33 images for two: one process has one more, and as many batches."""
@@ -33,7 +34,7 @@ def test_two_processes_see_every_image_once_an_epoch(tmp_path, launcher, workers
         key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "RANK", "WORLD_", "LOCAL_"))
     }
     words = [*LAUNCHERS[launcher], str(tmp_path), "2", str(workers)]
-    done = subprocess.run(words, capture_output=True, text=True, env=kept, timeout=240)
+    done = subprocess.run(words, capture_output=True, text=True, env=kept, timeout=540)
     seen = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("seen-*.json"))]
     assert len(seen) == 2, done.stderr[-2000:]
     epochs = list(zip(*(rank["trained"] for rank in seen), strict=True))
