@@ -163,7 +163,7 @@ class SeedClassifier(pl.LightningModule):
             return
         epoch, self._interrupted = self._interrupted, None
         self._epoch_started = time.monotonic() - epoch["seconds"]
-        torch.set_rng_state(epoch["random"])
+        torch.set_rng_state(epoch["random"][self.global_rank % len(epoch["random"])])
         if self.trainer.is_global_zero:  # the sums are of all processes; they must not be counted twice
             self.train_sums.continue_from(epoch["sums"])
 
@@ -237,8 +237,13 @@ class SeedClassifier(pl.LightningModule):
         checkpoint["history"] = self.history
         checkpoint["epoch_so_far"] = {
             "sums": self.train_sums.over_processes(), "seconds": time.monotonic() - self._epoch_started,
-            "random": torch.get_rng_state(),
+            "random": self._random_states(),
         }  # fmt: skip
+
+    def _random_states(self) -> Tensor:
+        """Torch's generator in each process, which dropout draws from: processes × bytes, uint8."""
+        states: Any = self.all_gather(torch.get_rng_state().to(self.device))
+        return torch.as_tensor(states).reshape(self.trainer.world_size, -1).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
