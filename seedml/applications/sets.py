@@ -31,7 +31,7 @@ def diverse_set(distances: Floats, method: str, first: int, count: int, allowed:
         distances: ``S × S``, symmetric.
         method: ``farthest_points`` takes the outermost, each next one farthest from its nearest (Gonzalez 1985);
             ``k_medoids`` those in the middle of groups; ``max_sum`` those with the largest mean distance of pairs.
-        first: where the first and the last start; in ``allowed``.
+        first: the seed to start from, in ``allowed``; ``k_medoids`` needs none.
         count: how many.
         allowed: positions that may be taken.
 
@@ -70,7 +70,6 @@ def k_medoids(distances: Floats, count: int) -> Ints:
     def cost(medoids: Sequence[int]) -> float:
         return float(distances[:, list(medoids)].min(axis=1).sum())
 
-    n = len(distances)
     medoids: list[int] = []
     while len(medoids) < min(count, n):
         others = [point for point in range(n) if point not in medoids]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from seedml.applications.sets import diverse_set, k_medoids, picture_folds, random_sets, set_folds
+from seedml.applications.sets import METHODS, diverse_set, k_medoids, picture_folds, random_sets, set_folds
 from seedml.config import StatisticsConfig
 from seedml.per_seed.balance import prompt_blocks
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
@@ -34,15 +34,16 @@ def test_ties_go_to_the_first_and_all_points_can_be_taken() -> None:
     assert k_medoids(same, 9).tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("method", ["farthest_points", "k_medoids"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_set_stays_within_what_is_allowed(method: str) -> None:
     points = np.random.default_rng(3).normal(size=(20, 4))
+    distances = cdist(points, points)
     allowed = np.array([12, 3, 7, 19, 5])
-    found = diverse_set(points, method, 12, 3, allowed)
+    found = diverse_set(distances, method, 12, 3, allowed)
     assert len(set(found.tolist())) == 3
     assert set(found.tolist()) <= set(allowed.tolist())
-    assert np.array_equal(found, diverse_set(points, method, 12, 3, allowed))
-    assert len(diverse_set(points, method, 12, 9, allowed)) == 5
+    assert np.array_equal(found, diverse_set(distances, method, 12, 3, allowed))
+    assert len(diverse_set(distances, method, 12, 9, allowed)) == 5
 
 
 def test_random_sets_share_no_seed() -> None:
