@@ -77,7 +77,7 @@ def test_shares_by_seed_and_confusions():
 
 def test_unknown_architecture_names_the_nearest():
     with pytest.raises(UserError, match=r"classifier\.architecture.*resnet81.*did you mean 'resnet"):
-        build_network("resnet81", 4)
+        build_network("resnet81", 4, 32)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small"])

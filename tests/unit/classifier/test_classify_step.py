@@ -31,11 +31,11 @@ from seedml.prompts import load_prompts
 from seedml.summary import read_summary
 from seedml.tracking import history, open_tracker
 
-SEEDS = 6
+SEEDS, EPOCHS = 6, 6
 
 
 def study(folder: Path, run: str = "runs", **classifier: object) -> StudyConfig:
-    options = {"image_size": 24, "epochs": 4, "control_epochs": 2, "batch_size": 24, "learning_rate": 3e-3,
+    options = {"image_size": 24, "epochs": EPOCHS, "control_epochs": 2, "batch_size": 24, "learning_rate": 3e-3,
                "controls": ["shuffled_labels"]}  # fmt: skip
     return StudyConfig(
         name="tiny", seeds=f"0:{SEEDS}", prompts=PromptsConfig(limit=48, splits={"train": 24, "val": 8, "test": 16}),
@@ -71,7 +71,7 @@ def test_planted_seeds_are_recognised_on_prompts_never_seen(finished):
     assert test["value"] >= 0.98
     assert test["low"] <= test["value"] <= test["high"]
     assert metrics["chance"] == pytest.approx(1 / SEEDS)
-    assert [row["epoch"] for row in metrics["history"]] == list(range(4))
+    assert [row["epoch"] for row in metrics["history"]] == list(range(EPOCHS))
     assert metrics["history"][-1]["train_loss"] < metrics["history"][0]["train_loss"]
     assert metrics["prompts"] == {"train": 24, "val": 8, "test": 16}
 
@@ -148,7 +148,7 @@ run(study(Path(sys.argv[1]), "killed"))
 
 
 def test_a_run_killed_in_mid_epoch_ends_like_one_that_was_not(finished, planted):
-    """6 steps an epoch: killed in the third of four epochs, then in the control's first."""
+    """6 steps an epoch: killed in the third of six epochs, then in the control's first."""
     config, metrics = finished
     killed = study(planted, "killed")
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
