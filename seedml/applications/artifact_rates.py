@@ -17,7 +17,7 @@ from seedml.applications.comparison import bounded, of_tables, removed_share, sh
 from seedml.applications.holes import TASKS
 from seedml.per_seed.balance import Floats, Ints
 from seedml.per_seed.columns import column_statistics
-from seedml.per_seed.intervals import Interval
+from seedml.per_seed.intervals import Interval, wilson_limits
 from seedml.per_seed.multiplicity import q_values
 from seedml.per_seed.permutation import shuffled_deviations
 
@@ -218,7 +218,23 @@ def judge(filled: Observed, choosing: Ints, confirming: Ints, statistics: Statis
         "use": seeds[use].tolist(), "avoid": seeds[avoid].tolist(),
         "held_out": worth(filled.any_artifact(confirming), use, avoid, statistics),
     }  # fmt: skip
+    worst = worst_text(figures, 1 - statistics.confidence)
+    if worst is not None:
+        figures["worst_text"] = _confirmed(filled, worst, confirming, statistics.confidence)
     return Verdict(figures, tuple(seeds[use].tolist()), tuple(seeds[avoid].tolist()))
+
+
+def _confirmed(filled: Observed, worst: Mapping[str, Any], confirming: Ints, confidence: float) -> dict[str, Any]:
+    """Its rate on pictures that had no part in naming it; the one that named it, the largest of many, is too high."""
+    row = int(np.flatnonzero(filled.seeds == worst["seed"])[0])
+    hits = filled.of_task(TEXT, worst["task"], confirming)[row]
+    hits = hits[~np.isnan(hits)]
+    named_by = {key: value for key, value in worst.items() if key not in ("task", "seed")}
+    found = {"task": worst["task"], "seed": worst["seed"], "named_by": named_by}
+    if not len(hits):
+        return found
+    limits = wilson_limits(hits.mean(keepdims=True), np.array([len(hits)]), confidence)
+    return found | bounded(Interval(*(side[0] for side in limits)), len(hits))
 
 
 def _with_names(found: dict[str, Any], seeds: Ints) -> dict[str, Any]:

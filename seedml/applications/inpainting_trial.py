@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seedml.applications.artifact_rates import TEXT, Verdict, judge, worst_text
+from seedml.applications.artifact_rates import TEXT, Verdict, judge
 from seedml.applications.holes import Canvas, Task, of_folder, rendered
 from seedml.applications.inpainting import Filled, fill_all, inpainting_config, masked_picture, reader
 from seedml.applications.sheets import Pixels, contact_sheet
@@ -108,8 +108,7 @@ def try_inpainting(
         "text_found_by": "scene parser" if scenes else "RapidOCR, inside the mask",
         "frame": config.apply.inpaint_frame, **verdict.figures,
     }  # fmt: skip
-    level = 1 - config.statistics.confidence
-    return Tried(found, _headline(found, level), _sheet(filled, verdict, shown), _advice(found, config))
+    return Tried(found, _headline(found), _sheet(filled, verdict, shown), _advice(found, config))
 
 
 def _pictures(
@@ -147,13 +146,12 @@ def _sheet(filled: Filled, verdict: Verdict, shown: Sequence[int]) -> Pixels:
     return contact_sheet(rows, [filled.tasks[at].kind for at in shown])
 
 
-def _headline(found: Mapping[str, Any], level: float) -> dict[str, Any]:
-    """Rates of text in each task, the worst seed's, and what avoiding is worth."""
+def _headline(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Rates of text in each task; the worst seed's, and what avoiding is worth, on pictures that had no part in it."""
     texts = {kind: rates[TEXT]["rate"] for kind, rates in found["rates"].items() if TEXT in rates}
     headline: dict[str, Any] = {f"inpainting_text_{kind}": rate for kind, rate in texts.items()}
-    worst = worst_text(found, level)
-    if worst is not None:
-        headline["inpainting_text_worst_seed"] = worst
+    if "value" in found.get("worst_text", {}):
+        headline["inpainting_text_worst_seed"] = found["worst_text"]
     if "removed" in found["held_out"]:
         headline["inpainting_artifacts_removed"] = found["held_out"]["removed"]
     return headline

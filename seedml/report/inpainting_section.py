@@ -27,6 +27,10 @@ def inpainting_findings(found: Mapping[str, Any]) -> tuple[str, ...]:
     sentences += [
         _task(task, found["rates"][task]["text"]) for task in _TASKS if "text" in found["rates"].get(task, {})
     ]
+    worst = found.get("worst_text", {})
+    if "value" in worst:
+        sentences.append(f"Seed {worst['seed']} writes most, in {worst['task']}: {words_of(worst['named_by'])} of the "
+                         f"pictures that choose, {words_of(worst)} of the others.")  # fmt: skip
     lists = [f"to {kind}: {', '.join(map(str, found[kind])) or 'none beyond doubt'}" for kind in ("avoid", "use")]
     sentences.append(f"Seeds {'; '.join(lists)}.")
     told = [

@@ -97,6 +97,19 @@ def test_seeds_to_use_and_avoid_are_confirmed_on_other_pictures() -> None:
     assert (worst["task"], worst["seed"] in (103, 111)) == (OUTPAINTING, True)
 
 
+def test_the_worst_seeds_rate_is_told_by_other_pictures() -> None:
+    text = planted(32, 36, BAD)
+    text[:, 24:] = 0
+    text[BAD[0], 24:27] = text[BAD[1], 24:27] = 1
+    worst = judge(filled(text), np.arange(24), np.arange(24, 36), STATISTICS).figures["worst_text"]
+    assert (worst["value"], worst["n"]) == (0.25, 12)
+    assert worst["low"] < 0.25 < worst["high"]
+    assert worst["named_by"]["value"] > 0.6
+    assert worst["named_by"]["n"] == 24
+    alone = judge(filled(text[:, :24]), np.arange(24), np.arange(0), STATISTICS).figures["worst_text"]
+    assert "value" not in alone
+
+
 def test_the_choice_does_not_see_the_confirming_pictures() -> None:
     text = planted(32, 36, BAD)
     other = text.copy()
