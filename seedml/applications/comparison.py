@@ -114,14 +114,14 @@ def bounded(interval: Interval, n: int) -> dict[str, object]:
 def share_limits(estimate: TwoWay, images: int, confidence: float) -> Interval:
     """Limits of a share within 0 … 1.
 
-    Of given seeds Wilson's, which also hold where no image (or every one) shows it: a prompt taken at random shows it
-    with the mean chance, and images of different prompts are independent. Where seeds are drawn at random, Student's
-    on the logit scale if they are wider: few seeds may show all of it.
+    Wilson's, which also hold where no image (or every one) shows it, but count images as independent. Student's on
+    the logit scale where they are wider: images of one prompt are alike, and so are those of one seed; a few prompts,
+    or a few of the seeds that were drawn at random, may show all of it.
     """
     value = np.array([estimate.value])
     wilson = wilson_limits(value, np.array([images]), confidence)
     low, high = float(wilson.low[0]), float(wilson.high[0])
-    if 0 < estimate.value < 1 and estimate.by_seeds > 0 and np.isfinite(estimate.error):
+    if 0 < estimate.value < 1 and np.isfinite(estimate.error):
         spread = estimate.value * (1 - estimate.value)
         reach = stats.t.ppf(0.5 + confidence / 2, estimate.freedom) * estimate.error / spread
         logit = np.log(estimate.value) - np.log1p(-estimate.value)

@@ -237,5 +237,6 @@ def decided_by(places: Sequence[dict[str, Any]]) -> int | None:
 
     ``None`` where that is so at the end alone, or nowhere.
     """
-    sure = [p["place"] for p in places if p.get("nearer_first", {}).get("low", 0.0) > 0.5]
+    last = max(p["place"] for p in places)  # the first seed's own picture, which is nearest to itself
+    sure = [p["place"] for p in places if p.get("nearer_first", {}).get("low", 0.0) > 0.5 and p["place"] < last]
     return int(min(sure)) if sure else None

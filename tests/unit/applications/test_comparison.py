@@ -66,6 +66,17 @@ def test_seeds_that_differ_make_the_limits_of_a_share_wider_than_wilsons() -> No
     assert 0.3 < float(found.high) < 0.6
 
 
+def test_limits_of_a_share_hold_where_prompts_decide() -> None:
+    """Four given seeds: a prompt shows it with all of them or with none. Wilson's limits cover two thirds of these."""
+    generator, covered = np.random.default_rng(3), 0
+    for _ in range(200):
+        table = np.repeat(generator.random((1, 48)) < 0.3, 4, axis=0).astype(float)
+        estimate = of_tables(lambda p, s, t=table: float(t[:, p].mean()), 48, 16, 0)  # type: ignore[misc]
+        found = share_limits(estimate, table.size, 0.95)
+        covered += bool(found.low <= 0.3 <= found.high)
+    assert covered / 200 >= 0.92
+
+
 def test_removed_share_of_two_rates() -> None:
     found = removed_share(_interval(0.02, 0.01, 0.04), _interval(0.1, 0.08, 0.13))
     assert found.value == pytest.approx(0.8)

@@ -121,6 +121,16 @@ def test_what_follows_one_seed_up_to_a_step_is_decided_there() -> None:
     assert decided_by(found) == 1
 
 
+def test_where_all_noise_takes_part_no_step_decides() -> None:
+    """At the end the picture is the first seed's own, which says nothing."""
+    ends = np.random.default_rng(0).normal(size=(2, 12, 5))
+    weight = np.array([0, 0.1, 0.3, 1])
+    features = weight[:, None, None] * ends[1] + (1 - weight)[:, None, None] * ends[0]
+    found = curve(Followed([-1, 0, 1, 2], features.astype(np.float32), None), _swaps(12), StatisticsConfig(), None)
+    assert found[-1]["nearer_first"]["low"] > 0.5
+    assert decided_by(found) is None
+
+
 def test_pairs_whose_ends_are_the_same_do_not_tell() -> None:
     features = np.ones((3, 2, 4), np.float32)
     found = curve(Followed([-1, 0, 1], features, None), _swaps(2), StatisticsConfig(), None)
