@@ -64,7 +64,8 @@ STEPS = {
         "seedml select quickstart selection.golden=10",
     ),
     "apply": _Step(
-        "try out the chosen seeds on prompts that had no part in choosing them: golden ones, diverse ones, noise swap",
+        "try out the chosen seeds on prompts that had no part in choosing them: golden ones, diverse ones, noise swap;"
+        " apply.run=[inpainting] fills masks",
         "runs/<name>/seedbook.json, shards/<name>/ and the model",
         "runs/<name>/applications/: a JSON file and a sheet of pictures for each use",
         "seedml apply quickstart 'apply.run=[noise_swap]' apply.swap_pairs=16",
