@@ -113,6 +113,7 @@ STEPS: Mapping[str, Step] = {
 
 def _fail_early(config: StudyConfig) -> None:
     """Refuse before the first image what a later step would refuse after the last one."""
+    from seedml.applications import check_applications
     from seedml.attributes import load_attributes
     from seedml.classifier.networks import check_network
     from seedml.features import load_network
@@ -121,7 +122,9 @@ def _fail_early(config: StudyConfig) -> None:
 
     check_network(config.classifier.architecture, config.classifier.image_size)
     load_attributes(config.measure.attributes, config.measure.networks)
-    check_reference(config.reference, load_prompts(config.prompts), load_network(config.measure.features))
+    prompts = load_prompts(config.prompts)
+    check_reference(config.reference, prompts, load_network(config.measure.features))
+    check_applications(config, prompts)
 
 
 def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig) -> None:

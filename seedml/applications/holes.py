@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from seedml.captions import GROUNDS, parse_caption
 from seedml.errors import UserError
+from seedml.files import sha256_of
 from seedml.models.bundled.scenes import draw_with_masks, sample_scenes
 from seedml.models.inpainting import whole_cells
 from seedml.prompts import Prompt
@@ -127,19 +128,35 @@ def of_folder(folder: Path, canvas: Canvas) -> list[Task]:
             without a second line of text; no image file.
 
     """
-    if not folder.is_dir():
-        raise UserError("apply.inpaint_folder: no such folder", given=str(folder), remedy="correct the path")
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
-    files = [path for path in files if not path.name.endswith(MASK)]
+    files = [path for path in _pictures(folder) if not path.name.endswith(MASK)]
     if len(files) < 4:
         raise UserError("apply.inpaint_folder holds too few pictures", given=len(files), legal="four or more, "
                         f"{', '.join(PICTURES)}", remedy="add pictures, each with its .txt")  # fmt: skip
     return [task for number, path in enumerate(files) for task in _tasks_of(path, number, canvas)]
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """Pictures and masks, by name."""
+    if not folder.is_dir():
+        raise UserError("apply.inpaint_folder: no such folder", given=str(folder), remedy="correct the path")
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """File -> hash, of all that :func:`of_folder` reads.
+
+    Raises:
+        UserError: there is no such folder.
+
+    """
+    files = _pictures(folder)
+    texts = {path.with_suffix(".txt") for path in files}
+    return {path.name: sha256_of(path) for path in [*files, *sorted(texts)] if path.is_file()}
+
+
 def _tasks_of(path: Path, number: int, canvas: Canvas) -> list[Task]:
     picture, text = _opened(path), path.with_suffix(".txt")
-    lines = text.read_text().strip().splitlines() if text.is_file() else []
+    lines = _read(text).strip().splitlines() if text.is_file() else []
     if not lines:
         raise UserError(f"{path} has no caption", given=f"{text}, missing or empty",
                         remedy=f"write what the picture shows into {text}")  # fmt: skip
@@ -169,9 +186,16 @@ def _mask(path: Path, size: tuple[int, int], canvas: Canvas) -> Tensor:
     return whole_cells(covered > 0, canvas.cell)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error})", legal="UTF-8", remedy="save it anew") from error
+
+
 def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as Pillow has it
         raise UserError(f"{path} cannot be read as a picture ({error})", remedy="replace or remove it") from error

@@ -1,19 +1,18 @@
-"""Which seed does the study's classifier name for a picture? Loads what ``classify`` left in a run's folder."""
+"""Which seed does the study's classifier name for a picture? Asks what ``classify`` left in a run's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
-from seedml.classifier.module import SeedClassifier
-from seedml.files import read_json
+from seedml.classifier.trained import TrainedClassifier, reduced_pixels
 from seedml.per_seed.balance import Ints
+
+if TYPE_CHECKING:
+    from seedml.config import StudyConfig
 
 
 class Namer:
@@ -24,35 +23,30 @@ class Namer:
 
     """
 
-    def __init__(self, module: SeedClassifier, image_size: int, device: torch.device) -> None:
-        self._module, self._size, self._device = module.eval().to(device), image_size, device
-        self.seeds: Sequence[int] = module.class_seeds
+    def __init__(self, classifier: TrainedClassifier) -> None:
+        self._classifier, self.seeds = classifier, classifier.seeds
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor) -> Ints:
         """``N × 3 × H × W`` uint8 -> the seed named for each, ``N`` int64."""
-        logits = self._module(reduced(images, self._size).to(self._device))
-        names: Ints = np.asarray(self.seeds, np.int64)[logits.argmax(1).cpu().numpy()]
+        size = self._classifier.module.image_size
+        pictures = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        logits = self._classifier.logits(np.stack([reduced_pixels(picture, size) for picture in pictures]))
+        names: Ints = self.seeds[logits.argmax(1).numpy()]
         return names
 
 
-def load_namer(run_dir: Path, device: torch.device) -> Namer | None:
-    """The run's classifier; ``None`` where none was trained."""
+def checkpoint_of(run_dir: Path) -> Path | None:
+    """The file of the run's classifier; ``None`` where its training is not over."""
     metrics, checkpoint = run_dir / "classifier" / "metrics.json", run_dir / "classifier" / "best.ckpt"
-    if not metrics.is_file() or not checkpoint.is_file():
-        return None
-    size: Any = read_json(metrics)["image_size"]
-    module: SeedClassifier = SeedClassifier.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    return Namer(module, int(size), device)
+    return checkpoint if metrics.is_file() and checkpoint.is_file() else None
 
 
-def reduced(images: Tensor, size: int) -> Tensor:
-    """``N × 3 × H × W`` uint8 -> ``N × 3 × S × S`` uint8 on the CPU: each pixel is the mean of those it replaces.
+def load_namer(config: StudyConfig) -> Namer | None:
+    """The run's classifier; ``None`` where none was trained.
 
-    As the classifier's own pictures were reduced, to the last bit.
+    Raises:
+        UserError: its file is damaged, or of other seeds than the study's.
+
     """
-    if tuple(images.shape[2:]) == (size, size):
-        return images.cpu()
-    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-    small = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BOX)) for one in pictures]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous()
+    checkpoint = checkpoint_of(config.run_dir)
+    return Namer(TrainedClassifier(checkpoint, config.trainer, config.seed_list)) if checkpoint else None

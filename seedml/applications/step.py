@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from seedml.applications import diverse_sampling, high_fidelity, noise_swap
 from seedml.applications.diverse_sampling import Recipe
 from seedml.applications.high_fidelity import Arms
+from seedml.applications.holes import hashes_of
 from seedml.applications.inpainting_trial import PURPOSE, has_pictures, try_inpainting
-from seedml.applications.naming import load_namer
+from seedml.applications.naming import checkpoint_of, load_namer
 from seedml.applications.noise_swap import Followed, Swap
 from seedml.applications.sets import METHODS
 from seedml.applications.sheets import Pixels, contact_sheet, write_sheet
@@ -27,7 +28,8 @@ from seedml.applications.studio import Picture, Studio, Trial, as_pixels
 from seedml.applications.unseen import unseen_prompts
 from seedml.config import resolved
 from seedml.errors import UserError
-from seedml.files import atomic_write_json, fingerprint, finish_step, read_json, step_is_done
+from seedml.features import load_network
+from seedml.files import atomic_write_json, fingerprint, finish_step, read_json, sha256_of, step_is_done
 from seedml.lightning import threads
 from seedml.measurement import Measurements, load_measurements
 from seedml.measurement.results import measured_hashes
@@ -197,18 +199,45 @@ def apply(config: StudyConfig, tracker: Tracker) -> None:
     path = config.run_dir / BOOK
     if not path.is_file():
         raise UserError(f"{path} is missing", remedy="run `seedml select` first")
+    SeedBook.load(path)  # refuses one that was changed
     dataset, tiles = complete_dataset(config)
-    inputs = measured_hashes(config.run_dir) | {BOOK: _hash_of_book(path)}
     bench = Bench(config, dataset, tiles, read_json(path))
-    wanted = [name for name in config.apply.run if _can_run(bench, name)]
+    inputs = {name: _inputs(config, path, name) for name in config.apply.run if _can_run(bench, name)}
     todo = [
         name
-        for name in wanted
-        if not (_done(config, name, _settings(config, dataset, name), inputs) and _advised(bench.book, name))
+        for name, own in inputs.items()
+        if not (_done(config, name, _settings(config, dataset, name), own) and _advised(bench.book, name))
     ]
     with threads(config.trainer.threads):
         for name in todo:
-            _run(bench, name, inputs, tracker)
+            _run(bench, name, inputs[name], tracker)
+
+
+def check_applications(config: StudyConfig, prompts: Iterable[Prompt]) -> None:
+    """Refuse before a study's first image what could not be tried out after its last one.
+
+    Raises:
+        UserError: too few prompts are left that have no part in choosing seeds; an unknown network; no such folder.
+
+    """
+    unseen_prompts(config.prompts, {prompt.prompt_id: prompt for prompt in prompts}, config.apply.prompts)
+    if "diverse_sampling" in config.apply.run:
+        for name in _networks(config):
+            load_network(name, config.measure.networks.get(name), "apply.diverse_spaces")
+    folder = config.apply.inpaint_folder
+    if PURPOSE in config.apply.run and folder is not None:
+        hashes_of(Path(folder).expanduser())
+
+
+def _inputs(config: StudyConfig, book: Path, name: str) -> dict[str, str]:
+    """What an application is made from: file -> hash."""
+    found = measured_hashes(config.run_dir) | {BOOK: _hash_of_book(book)}
+    classifier, folder = checkpoint_of(config.run_dir), config.apply.inpaint_folder
+    if name == "noise_swap" and classifier is not None:
+        found["classifier"] = sha256_of(classifier)
+    if name == PURPOSE and folder is not None:
+        found["inpaint_folder"] = fingerprint(hashes_of(Path(folder).expanduser()))
+    return found
 
 
 def _hash_of_book(path: Path) -> str:
@@ -218,12 +247,36 @@ def _hash_of_book(path: Path) -> str:
 
 
 def _can_run(bench: Bench, name: str) -> bool:
-    """Whether there is anything to try it on; says so where not."""
-    if name != PURPOSE or has_pictures(bench.config, bench.choosing_prompts, bench.prompts):
+    """Whether there is anything to try it on; where not, it is left out, with a line that says why.
+
+    Raises:
+        UserError: there is not, and nothing else is asked for.
+
+    """
+    why, remedy = _obstacle(bench, name)
+    if not why:
         return True
-    print("inpainting is left out: its scenes are rendered for captions of the bundled set alone; "
-          "give pictures of your own (apply.inpaint_folder=…)", file=sys.stderr)  # fmt: skip
+    if len(bench.config.apply.run) == 1:
+        raise UserError(f"{name} cannot be tried out: {why}", remedy=remedy)
+    print(f"{name} is left out: {why}; {remedy}", file=sys.stderr)
     return False
+
+
+def _obstacle(bench: Bench, name: str) -> tuple[str, str]:
+    """Why an application has nothing to work on, and what to do about it; empty where it has."""
+    config, seeds = bench.config, len(bench.verdicts)
+    fewest = config.apply.diverse if name == "diverse_sampling" else 2
+    if seeds < fewest:
+        return f"it takes {fewest} seeds, and there are {seeds}", (
+            "lower apply.diverse, or give more seeds=…" if seeds >= 2 else "give more seeds=…"
+        )
+    if name == "noise_swap" and (config.noise.initial_seed, config.noise.step_seed) != (None, None):
+        return ("pictures of this study do not have noise of their own (noise.initial_seed, noise.step_seed)",
+                "leave it out of apply.run")  # fmt: skip
+    if name == PURPOSE and not has_pictures(config, bench.choosing_prompts, bench.prompts):
+        return ("its scenes are rendered for captions of the bundled set alone",
+                "give pictures of your own (apply.inpaint_folder=…)")  # fmt: skip
+    return "", ""
 
 
 def _advised(book: Mapping[str, Any], name: str) -> bool:
@@ -399,8 +452,6 @@ def _noise_swap(bench: Bench) -> Outcome:
     config = noise_swap.swap_config(bench.config)
     wanted, device = config.apply, bench.studio.device
     generator = np.random.default_rng([config.statistics.seed, 10])
-    if len(bench.verdicts) < 2:
-        raise UserError("the noise swap needs two seeds", given=len(bench.verdicts), remedy="give more seeds=…")
     swaps = noise_swap.plan_swaps(
         list(bench.verdicts), len(bench.prompts), wanted.swap_pairs, wanted.swap_prompts, generator
     )
@@ -430,7 +481,7 @@ def _swap(
     bench: Bench, config: StudyConfig, swaps: Sequence[Swap], device: torch.device
 ) -> tuple[Followed, list[tuple[str, list[Picture | None]]], int | None]:
     """Pictures of all swaps at all places: what they are like, and some of them for a sheet."""
-    namer = load_namer(config.run_dir, device)
+    namer = load_namer(config)
     model = load_text_to_image(config, device)
     embeddings = model.embed([prompt.text for prompt in bench.prompts])
     features: dict[int, list[Any]] = {}
@@ -463,8 +514,6 @@ def _inpainting(bench: Bench) -> Outcome:
     config = bench.config
     generator = np.random.default_rng([config.statistics.seed, 11])
     drawn = generator.permutation(np.array(sorted(bench.verdicts), np.int64))[: config.apply.inpaint_seeds]
-    if len(drawn) < 2:
-        raise UserError("inpainting compares seeds", given=len(drawn), legal="two or more", remedy="give more seeds=…")
     tried = try_inpainting(config, bench.choosing_prompts, bench.prompts, np.sort(drawn).tolist(), bench.studio.device)
     lines = [f"{words}: {spoken(tried.headline[key])}" for key, words in _INPAINTING_WORDS.items()
              if key in tried.headline]  # fmt: skip
@@ -476,7 +525,7 @@ def _inpainting(bench: Bench) -> Outcome:
 _INPAINTING_WORDS = {
     "inpainting_text_removal": "pictures with letters where an object was removed",
     "inpainting_text_outpainting": "pictures with letters in the outpainted frame",
-    "inpainting_text_worst_seed": "of the worst seed",
+    "inpainting_text_worst_seed": "of the worst seed, on other pictures",
     "inpainting_artifacts_removed": "share of letters and frames that goes with the avoided seeds, on other pictures",
 }
 

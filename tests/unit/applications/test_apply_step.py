@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ import torch
 from rendered_study import plant_scenes, random_parser, study_config
 from tiny_models import tiny_stable_diffusion
 
-from seedml.applications import apply
-from seedml.applications.step import figures_of
+from seedml.applications import apply, check_applications
+from seedml.applications.naming import load_namer
+from seedml.applications.step import Bench, _can_run, _need_sets, figures_of
+from seedml.classifier.module import SeedClassifier
+from seedml.classifier.trained import reduced_pixels
 from seedml.config import ModelConfig, SamplerConfig, StudyConfig
 from seedml.errors import UserError
-from seedml.files import atomic_write_json
+from seedml.files import atomic_write_json, read_json
 from seedml.measurement import measure
+from seedml.prompts import load_prompts
 from seedml.report.page import write_report
 from seedml.selection import select
+from seedml.shards.dataset import complete_dataset
 from seedml.summarize import summarize
 from seedml.tracking import NullTracker
 
@@ -116,9 +122,84 @@ def test_a_run_without_a_seed_book_is_refused(study: StudyConfig, tmp_path: Path
         apply(other, NullTracker())
 
 
+def test_a_book_that_was_changed_is_refused(study: StudyConfig) -> None:
+    path = study.run_dir / "seedbook.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"golden"', b'"inferior"', 1))
+    try:
+        with pytest.raises(UserError, match="changed after it was written"):
+            apply(study, NullTracker())
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        ("noise_swap", {"noise": {"initial_seed": 3}}, "noise of their own"),
+        ("diverse_sampling", {"apply": {"diverse": 9}}, "takes 9 seeds, and there are 8"),
+    ],
+)
+def test_what_cannot_be_tried_out_is_left_out_and_the_rest_goes_on(
+    study: StudyConfig, name: str, change: dict[str, dict[str, Any]], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(deepcopy(study), *complete_dataset(study), read_json(study.run_dir / "seedbook.json"))
+    for section, values in change.items():
+        for key, value in values.items():
+            setattr(getattr(bench.config, section), key, value)
+    run = bench.config.apply.run
+    assert [kind for kind in run if _can_run(bench, kind)] == [kind for kind in run if kind != name]
+    assert why in capsys.readouterr().err
+    bench.config.apply.run = [name]
+    with pytest.raises(UserError, match=why):
+        _can_run(bench, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"prompts": {"splits": {"train": 500, "val": 99, "test": 1}, "limit": None}}, "no part in choosing"),
+        ({"apply": {"diverse_spaces": ["features+styel"]}}, r"unknown feature network \(apply.diverse_spaces\)"),
+        ({"apply": {"run": ["inpainting"], "inpaint_folder": "nowhere"}}, "no such folder"),
+    ],
+)
+def test_a_study_is_refused_before_its_first_image(change: dict[str, dict[str, Any]], why: str) -> None:
+    config = StudyConfig()
+    check_applications(config, load_prompts(config.prompts))
+    for section, values in change.items():
+        for key, value in values.items():
+            setattr(getattr(config, section), key, value)
+    prompts = load_prompts(config.prompts)
+    with pytest.raises(UserError, match=why):
+        check_applications(config, prompts)
+
+
+def test_the_runs_classifier_names_the_seeds_of_pictures(study: StudyConfig, tmp_path: Path) -> None:
+    config = deepcopy(study)
+    config.runs.root = str(tmp_path)
+    assert load_namer(config) is None
+    seeds = config.seed_list
+    module = SeedClassifier("resnet18", list(seeds), image_size=16).eval()
+    folder = config.run_dir / "classifier"
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams), "history": [],
+                "pytorch-lightning_version": "2.0.0"}, folder / "best.ckpt")  # fmt: skip
+    assert load_namer(config) is None  # still training
+    atomic_write_json(folder / "metrics.json", {})
+    namer = load_namer(config)
+    assert namer is not None
+    images = torch.randint(0, 256, (3, 3, 48, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    small = [reduced_pixels(image.permute(1, 2, 0).numpy(), 16) for image in images]
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)).argmax(1)
+    assert namer(images).tolist() == [seeds[place] for place in expected.tolist()]
+    config.seeds = "0:7"
+    with pytest.raises(UserError, match="other seeds"):
+        load_namer(config)
+
+
 def test_pictures_of_the_study_are_read_and_not_made_again(study: StudyConfig) -> None:
     from seedml.applications.studio import Studio
-    from seedml.shards.dataset import complete_dataset
 
     dataset, tiles = complete_dataset(study)
     studio = Studio(study, dataset, tiles, ("size",))
@@ -135,9 +216,6 @@ def test_pictures_of_the_study_are_read_and_not_made_again(study: StudyConfig) -
 
 
 def test_too_few_seeds_for_a_set_are_refused(study: StudyConfig) -> None:
-    from seedml.applications.step import Bench, _need_sets
-    from seedml.shards.dataset import complete_dataset
-
     dataset, tiles = complete_dataset(study)
     bench = Bench(study, dataset, tiles, {"cards": []})
     bench.sets = {}
@@ -146,10 +224,6 @@ def test_too_few_seeds_for_a_set_are_refused(study: StudyConfig) -> None:
 
 
 def test_the_book_may_list_no_golden_seed(study: StudyConfig, tmp_path: Path) -> None:
-    from seedml.applications.step import Bench
-    from seedml.files import read_json
-    from seedml.shards.dataset import complete_dataset
-
     book: dict[str, Any] = read_json(study.run_dir / "seedbook.json")
     atomic_write_json(tmp_path / "book.json", book | {"golden": []})
     bench = Bench(study, *complete_dataset(study), read_json(tmp_path / "book.json"))

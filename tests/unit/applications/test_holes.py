@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seedml.applications.holes import OUTPAINTING, REMOVAL, Canvas, of_folder, rendered
+from seedml.applications.holes import OUTPAINTING, REMOVAL, Canvas, hashes_of, of_folder, rendered
 from seedml.errors import UserError
 from seedml.models.bundled.parser import load_parser
 from seedml.prompts import Prompt
@@ -74,6 +74,8 @@ def test_a_folders_pictures_are_brought_to_the_models_size(tmp_path: Path) -> No
         (lambda f: (f / "p1.txt").write_text("a ball\n"), "what is left without the object"),
         (lambda f: (f / "p1.txt").unlink(), "no caption"),
         (lambda f: (f / "p1.png").write_bytes(b"none"), "cannot be read as a picture"),
+        (lambda f: (f / "p1.png").write_bytes((f / "p0.png").read_bytes()[:60]), "cannot be read as a picture"),
+        (lambda f: (f / "p1.txt").write_bytes("ein größerer Ball\n".encode("latin-1")), "cannot be read as text"),
         (lambda f: (f / "p1.png").unlink(), "too few pictures"),
     ],
 )
@@ -82,6 +84,16 @@ def test_bad_folders_are_refused(tmp_path: Path, change: object, message: str) -
     change(folder)  # type: ignore[operator]
     with pytest.raises(UserError, match=message):
         of_folder(folder, CANVAS)
+
+
+def test_changed_pictures_texts_and_masks_are_noticed(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "own")
+    before = hashes_of(folder)
+    assert sorted(before) == sorted(path.name for path in folder.iterdir())
+    (folder / "p2.txt").write_text("a box on grass\ngrass\n")
+    (folder / "p3.mask.png").unlink()
+    after = hashes_of(folder)
+    assert {name for name in before if before[name] != after.get(name)} == {"p2.txt", "p3.mask.png"}
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
