@@ -127,7 +127,7 @@ def calibration_figures(subject: Subject) -> dict[str, Any]:
     usual, most = calibration_error_by_chance(first, subject.config.statistics.confidence)
     return {
         "temperature": figure(calibration.temperature, n=calibration.n),
-        "accuracy": figure(float(right.mean()), n=n),
+        "accuracy": exact_share(int(right.sum()), n, subject.config.statistics.confidence),
         "mean_probability": figure(float(first.mean()), n=n),
         "error": figure(calibration_error(first, right), n=n) | {"chance": usual, "chance_high": most},
     }

@@ -59,8 +59,8 @@ def open_set_figures(
     refused = [calibration.usualness(part) <= false_refusals for part in first]
     found = {
         "auroc": figure(auroc(*first), low, high, len(unseen.seeds)) | {"chance": 0.5},
-        "unseen_refused": _refused(refused[1], false_refusals, confidence),
-        "known_refused": _refused(refused[0], false_refusals, confidence),
+        "unseen_refused": _refused(refused[1], unseen, false_refusals, confidence),
+        "known_refused": _refused(refused[0], known, false_refusals, confidence),
         "auroc_by_score": {name: auroc(*parts) for name, parts in scores.items()},
         "roc": roc(*first),
     }
@@ -68,8 +68,24 @@ def open_set_figures(
     return found | {name: len(np.unique(values)) for name, values in counts.items()}
 
 
-def _refused(refused: np.ndarray[Any, np.dtype[np.bool_]], by_chance: float, confidence: float) -> dict[str, Any]:
-    return exact_share(int(refused.sum()), len(refused), confidence) | {"chance": by_chance}
+def _refused(
+    refused: np.ndarray[Any, np.dtype[np.bool_]], answers: Answers, by_chance: float, confidence: float
+) -> dict[str, Any]:
+    """The share that is refused, with the wider of two limits at each end.
+
+    Clopper and Pearson's are exact, but take pictures as independent. A seed's pictures may all be refused or none:
+    those of other seeds and prompts are found as in :func:`auroc_interval`, and cannot be where none or all are.
+    """
+    exact: dict[str, Any] = exact_share(int(refused.sum()), len(refused), confidence)
+    random, drawn = np.random.default_rng(0), []
+    seeds, prompts = _Clusters(answers.seeds), _Clusters(answers.prompt_ids)
+    for _ in range(_RESAMPLES):
+        weights = seeds.weights(random) * prompts.weights(random)
+        if weights.sum():
+            drawn.append(float(weights @ refused / weights.sum()))
+    tail = (1 - confidence) / 2
+    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    return exact | {"low": min(exact["low"], low), "high": max(exact["high"], high), "chance": by_chance}
 
 
 def auroc(known: Floats, unseen: Floats) -> float:

@@ -65,6 +65,18 @@ def test_figures_of_known_counts():
     assert figures["known_refused"]["chance"] == figures["unseen_refused"]["chance"] == 0.02
 
 
+def test_limits_of_refusals_know_that_a_seeds_pictures_are_alike():
+    """Of 16 unseen seeds 8 are refused with all their pictures: as sure as 8 of 16, not as 64 of 128."""
+    known = answers(np.arange(100, 124.0), *grid(0, 3, 8))
+    seeds, prompt_ids = grid(50, 16, 8)
+    unseen = answers(np.where(seeds % 2, 1.0, 110.5), seeds, prompt_ids)
+    found = open_set_figures(known, unseen, Calibration(1.0, np.arange(100, 199.0), 99, "x"), false_refusals=0.02)
+    refused = found["unseen_refused"]
+    assert (refused["value"], refused["n"]) == (0.5, 128)
+    assert refused["low"] < 0.33
+    assert refused["high"] > 0.67
+
+
 def test_only_prompts_that_both_have_count():
     known = answers(np.r_[np.full(6, 5.0), np.full(6, -5.0)], np.tile([0, 1, 2], 4), np.repeat([0, 1, 2, 3], 3))
     unseen = answers(np.zeros(4), np.array([9, 10, 9, 10]), np.array([0, 0, 1, 1]))
