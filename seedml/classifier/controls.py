@@ -25,7 +25,7 @@ from seedml.classifier.retraining import retraining
 from seedml.classifier.robustness import robustness
 from seedml.classifier.transfer import transfer
 from seedml.errors import UserError
-from seedml.files import atomic_write_json, differing_keys, fingerprint, read_json
+from seedml.files import atomic_write_json, differing_keys, fingerprint, read_json, sha256_of
 from seedml.tracking import is_rank_zero
 
 if TYPE_CHECKING:
@@ -163,6 +163,11 @@ def add_findings(metrics: dict[str, Any], folder: Path) -> None:
                 metrics[key] = metrics[key] | value
             else:
                 metrics[key] = value
+
+
+def hashes_of_findings(folder: Path) -> dict[str, str]:
+    """File -> hash, of all controls that are done: what ``metrics.json`` is made from beside the training."""
+    return {path.name: sha256_of(path) for path in sorted((folder / "controls").glob("*.json"))}
 
 
 def _order(path: Path) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seedml.classifier.context import Context
-from seedml.classifier.controls import OWN_SETTINGS, is_done, run_controls, wanted_controls
+from seedml.classifier.controls import OWN_SETTINGS, hashes_of_findings, is_done, run_controls, wanted_controls
 from seedml.classifier.experiment import Experiment, run_experiment
 from seedml.classifier.metrics import metrics_of, report_metrics
 from seedml.classifier.networks import check_network
@@ -20,6 +20,7 @@ from seedml.classifier.transfer import check_transfer
 from seedml.config import resolved
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, finish_step, step_is_done
+from seedml.provenance import made_from, record_inputs
 from seedml.shards.dataset import complete_dataset
 from seedml.tracking import is_rank_zero
 
@@ -49,7 +50,8 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     settings = {"dataset": dataset.fingerprint, **_deciding(config)}
     folder = config.run_dir / "classifier"
     trained = step_is_done(config.run_dir, "classify", settings)
-    if trained and all([is_done(config, folder, *pair) for pair in wanted_controls(config)]):
+    done = trained and all([is_done(config, folder, *pair) for pair in wanted_controls(config)])
+    if done and made_from(config.run_dir, "classify", hashes_of_findings(folder)):
         return
     check_network(config.classifier.architecture, config.classifier.image_size)
     check_transfer(config, dataset)
@@ -76,6 +78,7 @@ def classify(config: StudyConfig, tracker: Tracker) -> None:
     atomic_write_json(folder / "metrics.json", metrics)
     report_metrics(config, tracker, metrics, time.monotonic() - started)
     shutil.rmtree(folder / "cache", ignore_errors=True)
+    record_inputs(config.run_dir, "classify", hashes_of_findings(folder))  # a kill may have come before metrics.json
     finish_step(config.run_dir, "classify", settings)
 
 

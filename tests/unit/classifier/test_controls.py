@@ -159,6 +159,15 @@ def test_done_is_done_and_a_control_of_other_settings_is_refused(finished, monke
         run(other)
 
 
+def test_findings_that_a_kill_kept_from_the_metrics_get_there(finished, monkeypatch):
+    config, alone, metrics = finished
+    monkeypatch.setattr(experiment, "_trainer", None)
+    path = config.run_dir / "classifier" / "metrics.json"
+    path.write_text(json.dumps(alone))  # as they were before the controls were asked for
+    (config.run_dir / ".steps" / "classify.inputs.json").write_text("{}")
+    assert run(config) == metrics
+
+
 def test_nothing_large_is_left_behind(finished):
     config, _, _ = finished
     left = {path.name for path in (config.run_dir / "classifier").rglob("*") if path.suffix in (".ckpt", ".npy")}
