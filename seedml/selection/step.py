@@ -55,7 +55,7 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
     measured = load_measurements(config.run_dir)
     settings = {"selection": resolved(config)["selection"], "statistics": resolved(config)["statistics"]}
     inputs = measured_hashes(config.run_dir)
-    there = _has_version(config.run_dir / BOOK, VERSION)
+    there = _is_of_version(config.run_dir / BOOK, VERSION)
     if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
         return
     started = time.monotonic()
@@ -68,9 +68,13 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
     finish_step(config.run_dir, STEP, settings)
 
 
-def _has_version(book: Path, version: int) -> bool:
-    """Whether there is a book of that format; one of an older format is written anew."""
-    return book.is_file() and read_json(book).get("version") == version
+def _is_of_version(path: Path, version: int) -> bool:
+    """Whether there is a book of that format; one of an older format is written anew.
+
+    An older one that ``apply`` added advice to was sealed in the newer format, but lacks the recipe all the same.
+    """
+    book = read_json(path) if path.is_file() else {}
+    return book.get("version") == version and book.get("recipe") is not None
 
 
 def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from seedml.config import StudyConfig
 from seedml.errors import UserError
 from seedml.measurement import load_measurements
-from seedml.seedbook import VERSION, SeedBook
+from seedml.seedbook import VERSION, Advice, SeedBook
 from seedml.selection import select
 from seedml.tracking import NullTracker
 
@@ -60,6 +61,14 @@ def test_a_book_of_an_older_format_is_written_anew(finished: StudyConfig, book: 
     again = SeedBook.load(path)
     assert json.loads(path.read_text())["version"] == VERSION
     assert (again.cards, again.lists, again.spaces) == (book.cards, book.lists, book.spaces)
+
+
+def test_an_older_book_that_advice_was_added_to_is_written_anew(finished: StudyConfig, book: SeedBook) -> None:
+    path = Path(finished.run_dir / "seedbook.json")
+    advised = replace(book, recipe=None).with_advice("inpainting", Advice((), (book.seeds[0],), "2 pictures"))
+    advised.save(path)
+    select(finished, NullTracker())
+    assert SeedBook.load(path).recipe == book.recipe
 
 
 def test_a_book_that_was_changed_is_not_overwritten(finished: StudyConfig) -> None:
