@@ -78,9 +78,11 @@ def write_exports(book: SeedBook, cards: Cards, what: str, prompt: str, folder: 
     """Write the chosen forms; returns their files. A file that is there with the same content stays.
 
     Raises:
-        UserError: a file is there with other content.
+        UserError: a file is there with other content, or no folder.
 
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder", remedy="choose another out=…")
     contents = {}
     for form in forms:
         if form == "diffusers":

@@ -176,6 +176,7 @@ def test_the_command_writes_all_three(models: dict[str, Path], tmp_path: Path) -
         (["BOOK", "promt=x"], "unknown key of export; given: 'promt'"),
         (["BOOK", "n=4"], "there are 3 golden seeds"),
         (["BOOK", "to=list", "out=OUT"], "is there with other content"),
+        (["BOOK", "to=list", "out=OUT/seeds.txt"], "is no folder"),
     ],
 )
 def test_mistakes(tmp_path: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
