@@ -7,6 +7,7 @@ Knows the steps by name only; torch and the steps are imported when one of them 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -164,10 +165,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"seedml: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in _FORBIDDEN or error.filename is None:
+            raise
+        print(f"seedml: error: {_forbidden(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("seedml: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _forbidden(error: OSError) -> UserError:
+    """A file that we may not read or write."""
+    return UserError(
+        f"{error.filename}: {(error.strerror or 'forbidden').lower()}",
+        remedy="change its permissions, or name other folders (shards.root=… runs.root=…)",
+    )
 
 
 def _run(words: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -160,6 +161,23 @@ def test_a_users_mistake_inside_a_step(calls: Calls, capsys: pytest.CaptureFixtu
     sys.modules["seedml.study"].STEPS["measure"] = _fail(UserError("no shards", remedy="run generate"))
     assert main(["measure", "smoke"]) == 2
     assert capsys.readouterr().err == "seedml: error: no shards; remedy: run generate\n"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_not_be_written(calls: Calls, capsys: pytest.CaptureFixture[str], number: int) -> None:
+    sys.modules["seedml.study"].STEPS["measure"] = _fail(OSError(number, os.strerror(number), "/runs/smoke"))
+    assert main(["measure", "smoke"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"seedml: error: /runs/smoke: {os.strerror(number).lower()}; remedy: change its permissions"
+    )
+    assert error.count("\n") == 1
+
+
+def test_a_fault_of_the_disk_is_not_the_users(calls: Calls) -> None:
+    sys.modules["seedml.study"].STEPS["measure"] = _fail(OSError(errno.EIO, "Input/output error", "/runs/smoke"))
+    with pytest.raises(OSError, match="Input/output"):
+        main(["measure", "smoke"])
 
 
 def test_an_interruption(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
