@@ -163,7 +163,8 @@ class SeedClassifier(pl.LightningModule):
             return
         epoch, self._interrupted = self._interrupted, None
         self._epoch_started = time.monotonic() - epoch["seconds"]
-        torch.set_rng_state(epoch["random"][self.global_rank % len(epoch["random"])])
+        own = epoch["random"][self.global_rank % len(epoch["random"])]
+        torch.set_rng_state(own.clone())  # of a view torch would read the storage's begin, or crash
         if self.trainer.is_global_zero:  # the sums are of all processes; they must not be counted twice
             self.train_sums.continue_from(epoch["sums"])
 
