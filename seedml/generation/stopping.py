@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-import pytorch_lightning as pl
-
 
 class StoppedError(Exception):
     """Generation was asked to stop. The unfinished tile is dropped, all others are whole."""
@@ -30,13 +28,13 @@ class OrphanedError(StoppedError):
 
 
 class StopRequests:
-    """Knows whether to stop. SIGTERM is Lightning's to catch (its predict loop itself ignores it)."""
+    """Knows whether to stop. Hears SIGTERM itself: Lightning listens only in its loop, and its predict loop goes on."""
 
     def __init__(self) -> None:
         self._parent = os.getppid()
-        self._requeue = False
+        self._stop = self._requeue = False
 
-    def check(self, trainer: pl.Trainer) -> None:
+    def check(self) -> None:
         """Raise where generation has to stop.
 
         Raises:
@@ -45,22 +43,29 @@ class StopRequests:
         """
         if self._requeue:
             raise RequeuedError
-        if trainer.received_sigterm:
+        if self._stop:
             raise StoppedError
         if launched_by_lightning(os.environ) and os.getppid() != self._parent:
             raise OrphanedError
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear SIGUSR1 in the block, where Slurm runs this process."""
-        if "SLURM_JOB_ID" not in os.environ or threading.current_thread() is not threading.main_thread():
+        """Hear SIGTERM in the block and, where Slurm runs this process, SIGUSR1. Neither ends the process any more."""
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGUSR1, self._on_requeue)
+        heard = {signal.SIGTERM: self._on_stop}
+        if "SLURM_JOB_ID" in os.environ:
+            heard[signal.SIGUSR1] = self._on_requeue
+        before = {number: signal.signal(number, handler) for number, handler in heard.items()}
         try:
             yield
         finally:
-            signal.signal(signal.SIGUSR1, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
 
     def _on_requeue(self, number: int, frame: FrameType | None) -> None:
         self._requeue = True

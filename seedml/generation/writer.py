@@ -66,7 +66,7 @@ class TileWriter(BasePredictionWriter):
             self._tell(self._queue.put(prediction))
         else:
             self._tell(self._queue.collect())
-        self._requests.check(trainer)
+        self._requests.check()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last tile."""

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -20,6 +22,7 @@ import torch
 import yaml
 from tiny_models import tiny_stable_diffusion, tiny_study
 
+from seedml import progress
 from seedml.config import PromptsConfig, ShardsConfig, StudyConfig
 from seedml.generation.step import generate
 from seedml.models.text_to_image import ImageBatch, TextToImage
@@ -276,6 +279,14 @@ def processes_of(session: int) -> list[int]:
     return sorted(found)
 
 
+def wait_for_both_ranks(config: StudyConfig, process: subprocess.Popen[str]) -> None:
+    """Until both are at work. Lightning's first rank starts the second; it might be done before that one has begun."""
+    wait_for(lambda: markers(config) >= 1, "first tile")
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: len(list((config.shard_dir / ".claims").glob("*.alive"))) == 2, "two ranks at work")
+    process.send_signal(signal.SIGCONT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["lightning", "torchrun"])
 def test_two_ranks_killed_and_resumed_by_one_give_the_same_bytes(
@@ -283,7 +294,7 @@ def test_two_ranks_killed_and_resumed_by_one_give_the_same_bytes(
 ) -> None:
     config = study(tmp_path, model)
     process = command(*LIGHTNING, launcher=launcher)
-    wait_for(lambda: len(list((config.shard_dir / ".claims").glob("*.alive"))) == 2, "two ranks at work")
+    wait_for_both_ranks(config, process)
     wait_for(lambda: markers(config) >= 5, "tiles")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -300,24 +311,60 @@ def test_sigterm_ends_all_ranks_with_143(
 ) -> None:
     config = study(tmp_path, model)
     process = command(*LIGHTNING)
-    wait_for(lambda: len(list((config.shard_dir / ".claims").glob("*.alive"))) == 2, "two ranks at work")
+    wait_for_both_ranks(config, process)
     wait_for(lambda: markers(config) >= 3, "tiles")
     process.terminate()
     assert process.wait(60) == 143
     assert "Run the same command to go on" in process.stderr.read()
     wait_for(lambda: not processes_of(process.pid), "end of the other rank")
     left = contents(config.shard_dir)
-    assert all(uninterrupted.get(name) == data for name, data in left.items()), "only whole files, no claims"
+    assert {name for name, data in left.items() if uninterrupted.get(name) != data} == set(), "claims, partial files"
     assert len(left) < len(uninterrupted)
     generate(config, NullTracker())
     assert contents(config.shard_dir) == uninterrupted
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_sigterm_outside_lightning_s_loop_leaves_nothing_either(
+    moment: str, model: Path, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning listens in its loop only; the process holds claims before it and tidies up after it."""
+
+    sample = TextToImage.sample
+
+    def stop(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @contextmanager
+    def bar(*_: Any, **__: Any) -> Iterator[Any]:
+        if moment == "before":
+            stop()
+        try:
+            yield SimpleNamespace(advance=lambda *_: None)
+        finally:
+            stop()
+
+    def stopped(*arguments: Any) -> Any:
+        stop()
+        return sample(*arguments)
+
+    monkeypatch.setattr(progress, "progress_bar", bar)
+    if moment == "after":
+        monkeypatch.setattr(TextToImage, "sample", stopped)
+    config = study(tmp_path, model)
+    process = start(config)
+    process.join(60)
+    assert process.exitcode == 143
+    left = contents(config.shard_dir)
+    assert {name for name, data in left.items() if uninterrupted.get(name) != data} == set()
+    assert len(left) < len(uninterrupted)
 
 
 @pytest.mark.slow
 def test_a_rank_whose_launcher_dies_stops_by_itself(command: Any, tmp_path: Path, model: Path) -> None:
     config = study(tmp_path, model)
     process = command(*LIGHTNING)
-    wait_for(lambda: len(list((config.shard_dir / ".claims").glob("*.alive"))) == 2, "two ranks at work")
+    wait_for_both_ranks(config, process)
     process.kill()  # the first rank only
     process.wait()
     wait_for(lambda: not processes_of(process.pid), "end of the orphan")
