@@ -44,6 +44,8 @@ _TOKEN = re.compile(
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
+_WHOLE = re.compile(r"[-+]?\d{1,19}")
+"""Numbers that stay whole: every seed is one, and above 2^53 a float is not every whole number."""
 _OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
 
 
@@ -82,11 +84,11 @@ class Field:
     name: str
     part: str = "value"
 
-    def of(self, card: SeedCard) -> float:
-        """The number; NaN where the card lacks it."""
+    def of(self, card: SeedCard) -> int | float:
+        """The number, whole where the card has a whole one; NaN where the card lacks it."""
         if self.name in _OWN:
-            own = getattr(card, self.name)
-            return math.nan if own is None else float(own)
+            own: int | float | None = getattr(card, self.name)
+            return math.nan if own is None else own
         score = card.scores.get(self.name)
         number = None if score is None else getattr(score, self.part)
         return math.nan if number is None else float(number)
@@ -99,9 +101,9 @@ class Field:
 class Number:
     """A number in the condition itself."""
 
-    value: float
+    value: int | float
 
-    def of(self, card: SeedCard) -> float:
+    def of(self, card: SeedCard) -> int | float:
         """The number, whatever the card."""
         return self.value
 
@@ -212,10 +214,14 @@ class Query:
     def shown(self, card: SeedCard) -> str:
         """The card's numbers that the condition is about: ``grayscale 0.02, location_x 0.45``."""
         fields = dict.fromkeys(self.condition.fields())
-        return ", ".join(f"{field} {field.of(card):.3g}" for field in fields) or card.verdict
+        return ", ".join(f"{field} {_brief(field.of(card))}" for field in fields) or card.verdict
 
     def _told(self, card: SeedCard) -> bool:
         return not any(math.isnan(field.of(card)) for field in self.condition.fields())
+
+
+def _brief(number: int | float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.3g}"
 
 
 class Token(NamedTuple):
@@ -361,7 +367,7 @@ class _Parser:
     def _value(self) -> Field | Number:
         token = self._next
         if token.kind == "number":
-            return Number(float(self._take().text))
+            return Number((int if _WHOLE.fullmatch(token.text) else float)(self._take().text))
         if token.kind != "name" or token.text in ("and", "or", "not"):
             raise self._unexpected()
         name, _, part = self._take().text.partition(".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_book import raw_book
+from small_book import raw_book, raw_card
 
 from seedml.errors import UserError
 from seedml.seedbook import SeedBook
@@ -46,6 +46,31 @@ def test_what_fits(book: SeedBook, condition: str, seeds: list[int] | None) -> N
             book.where(condition)
         return
     assert list(book.where(condition).seeds) == seeds
+
+
+@pytest.mark.parametrize(
+    ("condition", "seeds"),
+    [
+        ("seed == 9007199254740993", [2**53 + 1]),
+        ("seed != 9007199254740993 and seed > 469", [2**53, 2**63 - 1]),
+        ("seed <= 9007199254740992", [469, 2**53]),
+        ("9007199254740992 < seed < 9223372036854775807", [2**53 + 1]),
+        ("seed >= 9223372036854775807", [2**63 - 1]),
+        ("seed == 9223372036854775806", []),
+        ("seed == 469.0 or seed == 4.69e2", [469]),
+        ("seed < 99999999999999999999999", [469, 2**53, 2**53 + 1, 2**63 - 1]),
+        (f"seed < {'9' * 400}", [469, 2**53, 2**53 + 1, 2**63 - 1]),
+    ],
+)
+def test_seeds_are_compared_as_whole_numbers(condition: str, seeds: list[int]) -> None:
+    own = [469, 2**53, 2**53 + 1, 2**63 - 1]
+    cards = [raw_card(0, seed=seed) for seed in own]
+    large = SeedBook.read(raw_book(cards=cards, golden=own, inferior=[], diverse=[]))
+    if seeds:
+        assert sorted(large.where(condition).seeds) == seeds
+        return
+    with pytest.raises(UserError, match=r"the closest are 9223372036854775807 \(seed 9223372036854775807\)"):
+        large.where(condition)
 
 
 def test_where_works_on_some_cards_too(book: SeedBook) -> None:
