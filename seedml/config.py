@@ -23,6 +23,8 @@ from seedml.seed_list import parse_seeds as parse_seeds
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 DTYPES = ("float32", "float16", "bfloat16")
+DECODINGS = ("whole", "sliced", "tiled")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 DEFAULT_CONTROLS = ("shuffled_labels", "corruptions", "noise_regression", "open_set", "grad_cam")
 """Controls of the classifier that every study runs."""
 CONTROLS = (*DEFAULT_CONTROLS, "learning_curve", "retrained")
@@ -36,6 +38,10 @@ DEFAULT_ATTRIBUTES = (
 """Attributes that need no download, in the order of their columns."""
 APPLICATIONS = ("high_fidelity", "diverse_sampling", "noise_swap", "inpainting")
 """Uses of chosen seeds that the step ``apply`` tries out."""
+BUNDLED_PROMPTS = ("scenes", "objects")
+"""Prompt sets that need no file."""
+PUBLISHED_PROMPTS = ("coco", "parti", "drawbench")
+"""Prompt sets that others published, each read from its file."""
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
 
@@ -94,9 +100,21 @@ class ModelConfig:
     """A diffusers scheduler class such as DDIMScheduler; null = the one in the model's folder."""
     scheduler_options: dict[str, Any] = field(default_factory=dict)
     """Options for that scheduler that replace those in the model's folder, such as ``timestep_spacing: trailing``."""
+    call_options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the diffusers pipeline's call, such as ``max_sequence_length: 256``."""
+    safety_checker: bool = True
+    """Keep the model's own safety checker, where it has one: it blackens images, which then count as failed; false
+    leaves it out."""
+    config: str | None = None
+    """Where ``path`` is a single ``.safetensors`` file: folder or hub id of a pipeline of the same architecture, whose
+    configuration, tokenizers and, where the file has none, text encoders are used."""
+    vae: str | None = None
+    """Folder or hub id of another autoencoder, ``owner/name@revision/subfolder``; null = the model's own."""
+    lora: dict[str, float] = field(default_factory=dict)
+    """LoRA -> its scale, usually 1: a ``.safetensors`` file or its folder, or ``owner/name@revision/file``."""
 
     def __post_init__(self) -> None:
-        self.name = self.name or self.path.rstrip("/").split("/")[-1].removeprefix(BUNDLED)
+        self.name = self.name or Path(self.path.rstrip("/").removeprefix(BUNDLED)).name.removesuffix(".safetensors")
         _need(bool(self.path.strip()), "model.path", self.path, "a folder, a hub id, or bundled:seedling")
         _need_one_of("model.dtype", self.dtype, DTYPES)
         _need_size("model.height", self.height)
@@ -104,6 +122,8 @@ class ModelConfig:
         _need_whole("model.steps", self.steps, 1, 10_000)
         _need_finite("model.guidance_scale", self.guidance_scale)
         _need_scheduler("model.scheduler", self.scheduler)
+        for name, scale in self.lora.items():
+            _need(math.isfinite(scale) and scale != 0, f"model.lora: scale of {name}", scale, "a number other than 0")
 
 
 def _need_scheduler(key: str, name: str | None) -> None:
@@ -116,11 +136,24 @@ class PromptsConfig:
     """Which prompts, and how they are divided."""
 
     set: str | None = None
-    """``scenes``: the 600 captions of the bundled model. The default where no ``file`` is given."""
+    """``scenes`` (the 600 captions of the bundled model; the default where no ``file`` is given), ``objects`` (800
+    bundled prompts of one object), or what ``file`` holds: ``coco``, ``parti`` or ``drawbench``."""
     file: str | None = None
-    """Prompts of your own, instead of ``set``: .txt (one a line), .csv or .parquet (column ``prompt``)."""
+    """Prompts of your own, instead of ``set``: .txt (one a line), .csv, .tsv, .parquet or .jsonl (column ``prompt``).
+    Or the file of a published ``set``: COCO's captions_….json, PartiPrompts.tsv, DrawBench's CSV."""
+    column: str | None = None
+    """Column (or key) that holds the prompts; null = ``prompt`` or the published set's own, in a CSV else the first."""
+    captions_per_image: int | None = 1
+    """COCO only: so many captions of each image, the lowest ids first; null = all."""
+    duplicates: str | None = None
+    """A prompt that is there twice: ``refuse`` or ``drop`` (all but the first); null = refuse in a file of your own,
+    drop in a published set."""
+    sample: int | None = None
+    """Use only so many prompts, drawn at random by their own texts; a smaller sample is part of a larger one."""
+    sample_seed: int = 0
+    """Another number is another sample."""
     limit: int | None = None
-    """Use only the first so many prompts; null = all."""
+    """Use only the first so many prompts (of the sample, where there is one); null = all."""
     splits: dict[str, Any] = field(default_factory=dict)
     """Prompts in train, val and test: counts (whole numbers) or shares (0 to 1, together at most 1).
 
@@ -128,9 +161,18 @@ class PromptsConfig:
     """
 
     def __post_init__(self) -> None:
-        self.set = None if self.file else self.set or "scenes"
-        _need_one_of("prompts.set", self.set, ("scenes",))
-        _need_whole("prompts.limit", self.limit, 1)
+        _need_one_of("prompts.set", self.set, (*BUNDLED_PROMPTS, *PUBLISHED_PROMPTS))
+        if self.file:  # of one's own, unless it is that of a published set
+            self.set = self.set if self.set in PUBLISHED_PROMPTS else None
+        else:
+            self.set = self.set or "scenes"
+            _need(self.set in BUNDLED_PROMPTS, "prompts.set without prompts.file", self.set,
+                  f"{', '.join(BUNDLED_PROMPTS)}; the others with prompts.file=<their file>",
+                  "download the set and name its file in prompts.file (docs/prompts.md)")  # fmt: skip
+        _need_one_of("prompts.duplicates", self.duplicates, ("refuse", "drop"))
+        for key in ("limit", "sample", "captions_per_image"):
+            _need_whole(f"prompts.{key}", getattr(self, key), 1)
+        check_seed(self.sample_seed, "prompts.sample_seed")
         self.splits = dict(self.splits) or dict(DEFAULT_SPLITS)
         for name, value in self.splits.items():
             _need_one_of("split in prompts.splits", name, SPLITS)
@@ -159,16 +201,25 @@ class SamplerConfig:
     scheduler: str | None = None
     """A diffusers scheduler class such as DDIMScheduler."""
     batch_size: int = 32
-    """Images in one forward pass. Its value changes pixels by rounding only (about 1 of 255 levels)."""
+    """Images in one forward pass. Its value changes pixels by rounding only (about 1 of 255 levels). 0 = the largest
+    that fits into the accelerator, found before the first image and kept from then on; on a CPU 32."""
     dtype: str | None = None
     """Weights and arithmetic: float32, float16 or bfloat16. Noise is always drawn in float32."""
+    decode: str | None = None
+    """How latents become pixels: whole (all of a batch at a time), sliced (one by one) or tiled (one by one, in
+    overlapping parts: other pixels at the seams); null = whole, or what ``batch_size: 0`` found to be needed."""
+    compile: str | None = None
+    """Compile the denoiser with torch.compile: default, reduce-overhead (CUDA graphs), max-autotune or
+    max-autotune-no-cudagraphs; null = do not."""
 
     def __post_init__(self) -> None:
         _need_whole("sampler.steps", self.steps, 1, 10_000)
         _need_finite("sampler.guidance_scale", self.guidance_scale)
         _need_scheduler("sampler.scheduler", self.scheduler)
-        _need_whole("sampler.batch_size", self.batch_size, 1, 65_536)
+        _need_whole("sampler.batch_size", self.batch_size, 0, 65_536)
         _need_one_of("sampler.dtype", self.dtype, DTYPES)
+        _need_one_of("sampler.decode", self.decode, DECODINGS)
+        _need_one_of("sampler.compile", self.compile, COMPILE_MODES)
 
 
 @dataclass

@@ -30,7 +30,7 @@ def unseen_prompts(config: PromptsConfig, used: Mapping[int, Prompt], count: int
 
     """
     test = [prompt for prompt in used.values() if prompt.split == "test"]
-    whole = load_prompts(replace(config, limit=None, splits={"test": 1.0}))
+    whole = load_prompts(replace(config, limit=None, sample=None, splits={"test": 1.0}))
     texts = {prompt.text for prompt in used.values()}
     unused = [p._replace(split=UNUSED) for p in whole if p.prompt_id not in used and p.text not in texts]
     found = [*sorted(test, key=_order), *sorted(unused, key=_order)][:count]
