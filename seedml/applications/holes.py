@@ -124,8 +124,8 @@ def of_folder(folder: Path, canvas: Canvas) -> list[Task]:
     outpainting alone.
 
     Raises:
-        UserError: no pictures, or fewer than four; one without text; a mask of another size, an empty one, or one
-            without a second line of text; no image file.
+        UserError: no pictures, or fewer than four; two of one name; one without text; a mask of another size, an
+            empty one, or one without a second line of text; no image file.
 
     """
     files = [path for path in _pictures(folder) if not path.name.endswith(MASK)]
@@ -136,17 +136,26 @@ def of_folder(folder: Path, canvas: Canvas) -> list[Task]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """Pictures and masks, by name."""
+    """Pictures and masks, by name; of a name there is one picture, or caption and mask would belong to several."""
     if not folder.is_dir():
         raise UserError("apply.inpaint_folder: no such folder", given=str(folder), remedy="correct the path")
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+    by_stem: dict[str, Path] = {}
+    for path in (path for path in found if not path.name.endswith(MASK)):
+        other = by_stem.setdefault(path.stem, path)
+        if other != path:
+            raise UserError(
+                f"{other.name} and {path.name} in {folder} would share {path.stem}.txt and {path.stem}{MASK}",
+                legal="pictures whose names differ before the ending", remedy="rename or remove one of them",
+            )  # fmt: skip
+    return found
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
     """File -> hash, of all that :func:`of_folder` reads.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or two pictures in it have one name.
 
     """
     files = _pictures(folder)

@@ -86,6 +86,22 @@ def test_bad_folders_are_refused(tmp_path: Path, change: object, message: str) -
         of_folder(folder, CANVAS)
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".JPEG", ".webp"])
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path, ending: str) -> None:
+    folder = folder_of(tmp_path / "own")
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(folder / f"p1{ending}")
+    for read in (hashes_of, lambda own: of_folder(own, CANVAS)):  # the first is asked before a study's first image
+        with pytest.raises(UserError, match=rf"p1\{ending}.*p1\.png|p1\.png.*p1\{ending}"):
+            read(folder)
+
+
+def test_a_picture_may_be_named_as_a_mask_is_but_for_its_ending(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "own")
+    Image.new("RGB", (40, 30)).save(folder / "p1.mask.jpg")  # a picture "p1.mask" beside the mask of "p1"
+    (folder / "p1.mask.txt").write_text("a carnival")
+    assert [task.prompt for task in of_folder(folder, CANVAS) if task.number == 1] == ["a carnival"]
+
+
 def test_changed_pictures_texts_and_masks_are_noticed(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "own")
     before = hashes_of(folder)
