@@ -10,11 +10,16 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from seedml import __version__
 from seedml.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from seedml.config import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,9 @@ n, by, where, seeds and draw choose seeds as in seedml sample""",
 _ON_BOOKS = ("sample", "export")
 """Commands that take a seed book in place of a configuration."""
 
+_WITH_JSON = ("study", "generate", "measure", "summarize", "classify", "select", "apply", "report")
+"""Steps that end with what they found as one JSON object on stdout where `--json` is given."""
+
 _USAGE = """seedml {version}: what the random seed does in text-to-image diffusion, and how to use it
 
 usage: seedml <step> <config> [key=value …]
@@ -145,6 +153,7 @@ steps
 
 <config> is a name in configs/ ({configs}) or the path of a YAML file.
 key=value changes one setting: seeds=0:16  sampler.steps=4  model=sd2  model.path=/a/folder  name=my_study
+--json ends a step that writes with one JSON object on stdout: files, chosen seeds, numbers. All else goes to stderr.
 A step that is done is not done again; to go on after an interruption, run the same command again.
 
 example: seedml study quickstart"""
@@ -233,14 +242,17 @@ def _study_step(step: str, words: Sequence[str]) -> None:
     """Run one step of a study; ``dry_run=true`` prints the plan instead."""
     from seedml.config import config_names, load_config
 
+    words, machine = [word for word in words if word != "--json"], "--json" in words
     if not words or "=" in words[0]:
         raise UserError(f"{step} is given no configuration", given=words[0] if words else None,
                         legal=f"{', '.join(config_names())}, or a path",
                         remedy=f"write seedml {step} quickstart")  # fmt: skip
     config = load_config(words[0], words[1:])
-    if config.image is not None and step != "classify":
-        raise UserError(f"image= says nothing to {step}", given=config.image, legal="with classify only",
-                        remedy=f"write seedml classify {words[0]} image={config.image}")  # fmt: skip
+    runner = "plan" if config.dry_run else step
+    _refuse_what_says_nothing(config, step, words[0])
+    if machine and (runner not in _WITH_JSON or config.image is not None):
+        raise UserError(f"--json says nothing to {'classify image=' if config.image else runner}",
+                        legal=", ".join(_WITH_JSON), remedy="leave it out")  # fmt: skip
     _quieten_libraries()
     _keep_freed_memory()
     if config.trainer.threads is not None:
@@ -249,7 +261,41 @@ def _study_step(step: str, words: Sequence[str]) -> None:
         torch.set_num_threads(config.trainer.threads)
     from seedml.study import STEPS as RUNNERS
 
-    RUNNERS["plan" if config.dry_run else step](config)
+    if machine:
+        _for_a_program(RUNNERS[runner], config)
+    else:
+        RUNNERS[runner](config)
+
+
+def _refuse_what_says_nothing(config: StudyConfig, step: str, name: str) -> None:
+    if config.image is not None and step != "classify":
+        raise UserError(f"image= says nothing to {step}", given=config.image, legal="with classify only",
+                        remedy=f"write seedml classify {name} image={config.image}")  # fmt: skip
+
+
+def _for_a_program(run: Callable[[StudyConfig], None], config: StudyConfig) -> None:
+    """Run a step, then print its study's folder as one JSON object, the only thing on stdout."""
+    with _stdout_on_stderr():
+        run(config)
+    from seedml.report.terminal import as_json
+    from seedml.tracking import is_rank_zero
+
+    if is_rank_zero(os.environ):
+        print(as_json(config))
+
+
+@contextmanager
+def _stdout_on_stderr() -> Iterator[None]:
+    """Send stdout to stderr, that of child processes too."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _train(words: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from seedml.config import StudyConfig, resolved
 from seedml.files import atomic_write_text
-from seedml.tracking import open_tracker, without_secrets
+from seedml.tracking import is_rank_zero, open_tracker, without_secrets
 
 if TYPE_CHECKING:
     from seedml.tracking import Tracker
@@ -35,7 +35,7 @@ def study(config: StudyConfig) -> None:
     select(config)
     apply(config)
     report(config)
-    print(headline(config))
+    _tell(config)
 
 
 def generate(config: StudyConfig) -> None:
@@ -137,10 +137,9 @@ def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: 
     atomic_write_text(config.run_dir / "config.yaml", OmegaConf.to_yaml(settings))
 
 
-def headline(config: StudyConfig) -> str:
-    """The study's headline numbers in a few lines, and where the page is."""
-    from seedml.report.headline import headlines
-    from seedml.report.inputs import collect
+def _tell(config: StudyConfig) -> None:
+    """The study's headline numbers, the chosen seeds, and where the page is; of several processes one speaks."""
+    from seedml.report.terminal import tell
 
-    numbers = [f"{number.title}: {number.value} {number.interval}".rstrip() for number in headlines(collect(config))]
-    return "\n".join([*numbers, f"report: {config.run_dir / 'report.html'}"])
+    if is_rank_zero(os.environ):
+        tell(config)

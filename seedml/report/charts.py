@@ -103,6 +103,8 @@ def interval_chart(
     if len(points) > _DENSE:
         plot.svg.set("class", "chart wide dense")
         placed.sort(key=lambda pair: pair[1].kind != "inconclusive")  # what is drawn last lies on top
+        _draw_whiskers(plot, placed)
+        placed = [(place, point._replace(low=None, high=None)) for place, point in placed]
     for place, point in placed:
         _draw_point(plot, point, plot.x(place), radius if point.kind == "inconclusive" else max(radius, 3.0))
     _ticks_x(plot, [tick for tick in ticks(1, len(points), 8) if tick == int(tick) and 1 <= tick <= len(points)])
@@ -391,6 +393,17 @@ def _draw_point(plot: _Plot, point: Point, x: float, radius: float) -> None:
         _add(holder, "line", whisker, x1=x, x2=x, y1=plot.y(point.low), y2=plot.y(point.high))
     mark = _mark(holder, point.kind, x, plot.y(point.value), radius)
     _add(mark, "title").text = point.hover
+
+
+def _draw_whiskers(plot: _Plot, placed: Sequence[tuple[int, Point]]) -> None:
+    """The intervals of many points, one path a verdict: a line for each would be a quarter of the page."""
+    paths: dict[str, list[str]] = {}
+    for place, point in placed:
+        if point.low is not None and point.high is not None:
+            low, high = plot.y(point.low), plot.y(point.high)
+            paths.setdefault(point.kind, []).append(f"M{_short(plot.x(place))} {_short(low)}V{_short(high)}")
+    for kind, lines in paths.items():
+        _add(plot.svg, "path", {"class": f"whisker {kind}", "d": "".join(lines)})
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:

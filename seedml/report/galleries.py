@@ -13,13 +13,19 @@ from markupsafe import Markup
 
 from seedml.report.inputs import Run, SeedRow
 from seedml.report.numbers import interval, shown, text
-from seedml.report.pictures import CellKey, Picture
+from seedml.report.pictures import SIDE, CellKey, Picture, fitting
 from seedml.report.vocabulary import wording
 
 COLUMNS = 6
 """Prompts beside each other in a grid of pictures."""
-BUDGET = 2000
-"""Pictures for all seeds together: at 2 to 4 kB each the page stays below 10 MB, whatever the number of seeds."""
+BUDGET = 4096
+"""Pictures read for all seeds together, at most; how many are shown depends on their size too (``CARDS_TAKE``)."""
+CARDS_TAKE = 5_000_000
+"""Characters of data URIs for every seed's own pictures: a third of a page of 15 MB."""
+MANY = 334
+"""Seeds from which on all pictures of the page are ``SMALL``."""
+SMALL = 96
+"""Longest side of a picture on a page of many seeds, px."""
 STRIP = 5
 """Prompts beside each other where a seed's own examples follow."""
 EXAMPLES = ("most typical of the seed", "most extreme of the seed")
@@ -68,14 +74,19 @@ def prompts_shown(run: Run) -> tuple[int, ...]:
 
 
 def prompts_per_seed(seeds: int) -> int:
-    """How many pictures each seed's own card shows, within the page's budget."""
+    """How many pictures each seed's own card shows at most, within the page's budget."""
     return max(1, min(COLUMNS, BUDGET // max(1, seeds)))
+
+
+def side_for(seeds: int) -> int:
+    """Longest side of an embedded picture on a page of so many seeds, px."""
+    return SIDE if seeds < MANY else SMALL
 
 
 def cells_needed(run: Run, featured: Sequence[int]) -> set[CellKey]:
     """Every cell the page shows: all seeds on a few prompts, the featured seeds on all shown prompts."""
     prompts = prompts_shown(run)
-    seeds = [row.seed for row in run.seeds] or _seeds_of_images(run)
+    seeds = all_seeds(run)
     few = prompts[: prompts_per_seed(len(seeds))]
     return {(seed, prompt) for seed in seeds for prompt in few} | {
         (seed, prompt) for seed in featured for prompt in prompts
@@ -126,6 +137,16 @@ def grid(
         verdict, tags = (row.verdict, row.tags) if row else ("inconclusive", ())
         rows.append(GridRow(seed, verdict, note, frames, tuple(plain_tag(tag) for tag in tags)))
     return PictureGrid(caption, tuple(texts.get(prompt, f"prompt {prompt}") for prompt in prompts), tuple(rows))
+
+
+def seed_cards(run: Run, pictures: Mapping[CellKey, Picture]) -> PictureGrid | None:
+    """Every seed's own pictures, by seed number; ``None`` without seeds or pictures."""
+    seeds = all_seeds(run)
+    if not seeds or not pictures:
+        return None
+    prompts = prompts_shown(run)[: prompts_per_seed(len(seeds))]
+    few, kept = fitting(pictures, seeds, prompts, CARDS_TAKE)
+    return grid(run, few, seeds, "All seeds", columns=len(kept))
 
 
 def with_examples(run: Run, pictures: Mapping[CellKey, Picture], plain: PictureGrid, column: str) -> PictureGrid:

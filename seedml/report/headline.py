@@ -13,13 +13,25 @@ P_LEVEL = 0.05
 
 
 class Headline(NamedTuple):
-    """One number of the page's top: title, value, interval with n, reading; ``step`` makes it when it is absent."""
+    """One number of the page's top.
+
+    Attributes:
+        title: what it answers.
+        value: the number.
+        interval: its interval and n.
+        reading: one sentence on what it says.
+        step: the step that makes it, when it is absent.
+        tone: ``good``: what a reader hopes for, beyond doubt; ``unclear``: not beyond doubt; ``bad``: a warning; empty
+            where a number is neither.
+
+    """
 
     title: str
     value: str
     interval: str
     reading: str
     step: str = ""
+    tone: str = ""
 
 
 def headlines(run: Run) -> list[Headline]:
@@ -38,6 +50,13 @@ def _bounds(
     if entry.n is not None:
         parts.append(f"n\u00a0=\u00a0{text(entry.n, 0)}\u00a0{counted}")
     return " · ".join(parts)
+
+
+def _above(entry: Estimate, level: float) -> str:
+    """The tone of a number that should lie above ``level``; empty without an interval."""
+    if entry.low is None or entry.high is None:
+        return ""
+    return "good" if entry.low > level else "bad" if entry.high < level else "unclear"
 
 
 def _fid(run: Run, which: str, title: str, reading: str) -> Headline:
@@ -97,7 +116,8 @@ def _spread(run: Run) -> Headline:
         if entry.value <= P_LEVEL
         else "Shuffled seed labels give so wide a gap quite often: best and worst may be luck."
     )
-    return Headline(title, p_value(entry.value), "permutation of seed labels within each prompt", reading)
+    tone = "good" if entry.value <= P_LEVEL else "unclear"
+    return Headline(title, p_value(entry.value), "permutation of seed labels within each prompt", reading, tone=tone)
 
 
 def _split_half(run: Run) -> Headline:
@@ -105,7 +125,8 @@ def _split_half(run: Run) -> Headline:
     if entry is None:
         return _absent(title, "summarize")
     reading = "Rank correlation of the seeds’ FID between two halves of the prompts: 1 is the same order, 0 none."
-    return Headline(title, text(entry.value, 2), _bounds(run, entry, counted="seeds", decimals=2), reading)
+    bounds = _bounds(run, entry, counted="seeds", decimals=2)
+    return Headline(title, text(entry.value, 2), bounds, reading, tone=_above(entry, 0.0))
 
 
 def _accuracy(run: Run) -> Headline:
@@ -115,7 +136,8 @@ def _accuracy(run: Run) -> Headline:
     chance = run.figure("classifier_chance")
     guess = f"; guessing gets {shown(chance, share=True)}" if chance else ""
     reading = f"A classifier names the seed of a picture made from a prompt it never saw{guess}."
-    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading)
+    tone = _above(entry, chance.value) if chance else ""
+    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading, tone=tone)
 
 
 def _control(run: Run) -> Headline:
@@ -123,7 +145,10 @@ def _control(run: Run) -> Headline:
     if entry is None:
         return _absent(title, "classify")
     reading = "The control: trained on shuffled seed labels it should do no better than guessing. More means a leak."
-    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading)
+    chance = run.figure("classifier_chance")
+    leaks = chance is not None and _above(entry, chance.value) == "good"
+    tone = "bad" if leaks else "good" if chance is not None and entry.has_interval else ""
+    return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading, tone=tone)
 
 
 def _gain(run: Run) -> Headline:
@@ -136,7 +161,8 @@ def _gain(run: Run) -> Headline:
         verdict = ""
     else:
         verdict = "The choice holds." if entry.low > 0 else "The interval includes 0: the choice is not confirmed."
-    return Headline(title, shown(entry), _bounds(run, entry, counted="prompts"), lead + verdict)
+    bounds = _bounds(run, entry, counted="prompts")
+    return Headline(title, shown(entry), bounds, lead + verdict, tone=_above(entry, 0.0))
 
 
 def _diversity(run: Run) -> Headline:
@@ -146,7 +172,8 @@ def _diversity(run: Run) -> Headline:
     reading = (
         "How much farther apart the pictures of the diverse seeds are, in features, than those of seeds at random."
     )
-    return Headline(title, percent(entry.value), _bounds(run, entry, share=True, counted="prompts"), reading)
+    bounds = _bounds(run, entry, share=True, counted="prompts")
+    return Headline(title, percent(entry.value), bounds, reading, tone=_above(entry, 0.0))
 
 
 _MAKERS: tuple[Callable[[Run], Headline], ...] = (

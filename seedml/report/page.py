@@ -66,7 +66,8 @@ def shown_pictures(run: Run) -> dict[CellKey, Picture]:
     """Every picture on the page."""
     best, worst = galleries.best_and_worst(run)
     featured = [*best, *worst, *run.chosen("diverse"), *featured_seeds(run), *likeness_seeds(run)]
-    return read_pictures(run.shard_dir, galleries.cells_needed(run, featured) | example_cells(run))
+    cells = galleries.cells_needed(run, featured) | example_cells(run)
+    return read_pictures(run.shard_dir, cells, galleries.side_for(len(galleries.all_seeds(run))))
 
 
 def render(run: Run, pictures: Mapping[CellKey, Picture] | None = None) -> str:
@@ -76,6 +77,7 @@ def render(run: Run, pictures: Mapping[CellKey, Picture] | None = None) -> str:
 
 def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
     best, worst = galleries.best_and_worst(run)
+    cards = galleries.seed_cards(run, pictures)
     return {
         "run": run,
         "facts": _facts(run),
@@ -93,7 +95,7 @@ def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
         "applications": application_sections(run),
         "usage": _usage(run, pictures),
         "table": seed_table(run),
-        "cards": _cards(run, pictures),
+        "cards": cards,
         "methods": methods(run),
         "has_pictures": bool(pictures),
     }
@@ -168,11 +170,3 @@ def _usage(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any] | No
         "seeds": ", ".join(str(seed) for seed in golden),
         "caveats": caveats(run.settings),
     }
-
-
-def _cards(run: Run, pictures: Mapping[CellKey, Picture]) -> galleries.PictureGrid | None:
-    """Every seed's own pictures, by seed number; the table and the charts link here."""
-    seeds = galleries.all_seeds(run)
-    if not seeds or not pictures:
-        return None
-    return galleries.grid(run, pictures, seeds, "All seeds", columns=galleries.prompts_per_seed(len(seeds)))
