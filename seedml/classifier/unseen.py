@@ -16,7 +16,7 @@ from seedml.generation.batches import work_batches
 from seedml.generation.module import GeneratedBatch, GenerationModule
 from seedml.generation.work import Work
 from seedml.grid import Tile
-from seedml.models.folder import find_model
+from seedml.models.folder import local_model
 from seedml.models.text_to_image import load_text_to_image
 from seedml.shards.format import encode_image
 from seedml.shards.reader import Sample
@@ -50,8 +50,7 @@ def made_samples(
         UserError: the model is not on this machine, or cannot be used as configured.
 
     """
-    folder = find_model(config.model, download=False)
-    local = replace(config, model=replace(config.model, path=str(folder)))  # or the hub would be asked for a newer one
+    local = replace(config, model=local_model(config.model))  # or the hub would be asked for a newer one
     device = _device(config.trainer.accelerator)
     texts = {prompt_id: dataset.prompts[prompt_id].text for prompt_id in prompt_ids}
     module = GenerationModule(lambda _: load_text_to_image(local, device), texts, config.noise)

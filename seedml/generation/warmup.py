@@ -22,7 +22,7 @@ from seedml.generation.module import GeneratedBatch, GenerationModule
 from seedml.generation.work import Work
 from seedml.grid import Cell, Grid, Tile
 from seedml.lightning import quiet_lightning, threads
-from seedml.models.folder import BUNDLED, find_model
+from seedml.models.folder import BUNDLED, local_model
 from seedml.models.text_to_image import PromptEmbeddings, TextToImage, load_text_to_image
 from seedml.shards.format import Record, encode_image
 
@@ -118,10 +118,8 @@ def warm_up(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt], *, cpu_t
         UserError: the model is here and cannot be used as configured.
 
     """
-    folder = _model_folder(config.model)
+    local = replace(config, model=_local(config.model))
     device, devices_here = _device(config.trainer)
-    # by its folder, or the hub would be asked for a newer one
-    local = replace(config, model=replace(config.model, path=str(folder)))
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
     module = GenerationModule(lambda _: load_text_to_image(local, device), texts, config.noise)
     with threads(cpu_threads if device.type == "cpu" else None), torch.inference_mode():
@@ -134,12 +132,12 @@ def warm_up(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt], *, cpu_t
             ) from error
 
 
-def _model_folder(model: ModelConfig) -> Path:
-    """Where the model is on this machine."""
+def _local(model: ModelConfig) -> ModelConfig:
+    """The model by its place on this machine: the hub would be asked for a newer one."""
     try:
-        return find_model(model, download=False)
+        return local_model(model)
     except UserError as error:
-        if model.path.startswith(BUNDLED) or Path(model.path).expanduser().is_dir():
+        if model.path.startswith(BUNDLED) or Path(model.path).expanduser().exists():
             raise  # it is here, and no good
         raise NotHereError(f"the model {model.path} is not on this machine") from error
 
@@ -284,7 +282,7 @@ def _call_seconds(study: _Study, batch: CellBatch) -> float:
         if len(ends) == 2:
             raise _EnoughError
 
-    hook = study.module.model.pipeline.unet.register_forward_hook(after_call)
+    hook = study.module.model.denoiser.register_forward_hook(after_call)
     try:
         while len(ends) < 2:  # again where one step is all
             study.module.predict_step(batch)

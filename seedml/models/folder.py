@@ -1,32 +1,27 @@
-"""Where a model is and what it says about itself, read from its JSON files. Loads no weights and needs no torch."""
+"""What a model says about itself, read from its JSON files. Loads no weights and needs no torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedml.errors import UserError
-from seedml.files import fingerprint, read_json, sha256_of
+from seedml.files import read_json
+from seedml.models.families import INPAINTING as INPAINTING
+from seedml.models.families import TEXT_TO_IMAGE, Family
+from seedml.models.sources import BUNDLED as BUNDLED
+from seedml.models.sources import INDEX as INDEX
+from seedml.models.sources import find_loras, find_single_file, find_vae
+from seedml.models.sources import find_model as find_model
+from seedml.models.sources import local_model as local_model
+from seedml.models.sources import model_identity as model_identity
 
 if TYPE_CHECKING:
-    from seedml.config import ModelConfig, StudyConfig
-
-BUNDLED = "bundled:"
-INDEX = "model_index.json"
-PIPELINE_DEFAULTS = {
-    # what plain diffusers takes when a call names no steps and no guidance
-    "StableDiffusionPipeline": (50, 7.5),
-    "StableDiffusionXLPipeline": (50, 5.0),
-}
-INPAINTING_DEFAULTS = {
-    # the same of the inpainting pipelines; those above fill masks as well, with U-Nets that know of no mask
-    **PIPELINE_DEFAULTS,
-    "StableDiffusionInpaintPipeline": (50, 7.5),
-    "StableDiffusionXLInpaintPipeline": (50, 7.5),
-}
+    from seedml.config import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -44,136 +39,85 @@ class Sampling:
     """Pixels."""
     width: int
     """Pixels."""
+    call_options: dict[str, object] = field(default_factory=dict)
+    """Further arguments of the pipeline's call."""
+    decode: str = "whole"
+    """``whole``, ``sliced`` or ``tiled``."""
+    compile: str | None = None
+    """Mode of torch.compile; ``None`` = not compiled."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model folder in short."""
+    """A model in short."""
 
     folder: Path
+    """With ``model_index.json``."""
     pipeline: str
-    """The diffusers class in ``model_index.json``."""
+    """The diffusers class in it."""
     latent_shape: tuple[int, int, int]
-    """Channels, height and width of an image's latent."""
+    """Channels, height and width of an image's latent, as its noise is drawn."""
     sampling: Sampling
-
-
-def find_model(model: ModelConfig, *, download: bool = True) -> Path:
-    """The folder that holds the model's ``model_index.json``; fetched from the hub where ``model.path`` is a hub id.
-
-    Args:
-        model: ``path``, ``revision`` and ``variant`` are read.
-        download: whether to use the network; else only what is on this machine already.
-
-    Raises:
-        UserError: no such folder, no pipeline in it, or the hub cannot be reached.
-
-    """
-    if model.path.startswith(BUNDLED):
-        return _bundled(model.path.removeprefix(BUNDLED))
-    folder = Path(model.path).expanduser()
-    if folder.is_dir():
-        if not (folder / INDEX).is_file():
-            raise UserError("model.path is no diffusers pipeline", given=model.path, legal=f"a folder with {INDEX}")
-        return folder.resolve()
-    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
-        raise UserError(
-            "model.path: no such folder", given=model.path, legal="a pipeline folder, a hub id owner/name or "
-            "bundled:seedling", remedy="correct the path, or download the model there",
-        )  # fmt: skip
-    return _from_hub(model, download=download)
-
-
-def _bundled(name: str) -> Path:
-    from seedml.models import bundled
-
-    if name != "seedling":
-        raise UserError("unknown bundled model", given=name, legal="seedling", remedy="model.path=bundled:seedling")
-    return bundled.seedling_folder()
-
-
-def _from_hub(model: ModelConfig, *, download: bool) -> Path:
-    from diffusers import DiffusionPipeline
-
-    from seedml.models.quiet import quiet_libraries
-
-    try:
-        with quiet_libraries():
-            folder = DiffusionPipeline.download(
-                model.path, revision=model.revision, variant=model.variant, use_safetensors=True,
-                local_files_only=not download,
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"model.path is no folder here and cannot be had from the hub ({first_line})", given=model.path,
-            legal="a pipeline folder, or a hub id with safetensors weights",
-            remedy="check the name, model.revision, model.variant and the network (a gated model needs "
-            "`hf auth login`), or give the folder of a downloaded copy",
-        ) from error  # fmt: skip
-    return Path(folder)
-
-
-def model_identity(model: ModelConfig) -> dict[str, object]:
-    """What makes these weights these weights: a content hash of a folder, or a hub id with its commit.
-
-    A moved folder keeps its identity; retrained weights under the old path do not.
-    """
-    folder = find_model(model)
-    if not model.path.startswith(BUNDLED) and not Path(model.path).expanduser().is_dir():
-        return {"path": model.path, "revision": folder.name, "variant": model.variant}
-    components = [folder / name for name, value in read_json(folder / INDEX).items() if isinstance(value, list)]
-    files = [path for component in components if component.is_dir() for path in component.rglob("*") if path.is_file()]
-    hashes = {str(path.relative_to(folder)): sha256_of(path) for path in [folder / INDEX, *files]}
-    return {"sha256": fingerprint(hashes), "variant": model.variant}
+    single_file: Path | None = None
+    """All of the model's weights; ``None`` = they are in the folder."""
+    vae: Path | None = None
+    """Folder of an autoencoder from elsewhere."""
+    loras: Mapping[Path, float] = field(default_factory=dict)
+    """File -> scale."""
 
 
 def model_facts(
-    config: StudyConfig, *, download: bool = True, pipelines: Mapping[str, tuple[int, float]] = PIPELINE_DEFAULTS
+    config: StudyConfig, *, download: bool = True, pipelines: Mapping[str, Family] = TEXT_TO_IMAGE
 ) -> ModelFacts:
     """Latent shape and sampler settings of a study's model: ``sampler.*`` before ``model.*`` before the folder's own.
 
     Args:
         config: the study.
         download: whether to use the network.
-        pipelines: the diffusers classes that will do, with the steps and the guidance that they take by default.
+        pipelines: the diffusers classes that will do.
 
     Raises:
-        UserError: see :func:`find_model`; an unsupported pipeline; a size that the model cannot make.
+        UserError: see :func:`~seedml.models.sources.find_model`; an unsupported pipeline; a size that the model cannot
+            make.
 
     """
-    folder = find_model(config.model, download=download)
+    model = config.model
+    folder, vae = find_model(model, download=download), find_vae(model, download=download)
     pipeline = str(read_json(folder / INDEX).get("_class_name"))
     if pipeline not in pipelines:
         raise UserError(
-            f"model.path holds a {pipeline}, which is not supported yet", given=config.model.path,
-            legal=", ".join(pipelines), remedy="choose a Stable Diffusion or SDXL model",
+            f"model.path holds a {pipeline}, which is not supported yet", given=model.path,
+            legal=", ".join(pipelines), remedy="choose a model with one of these pipelines",
         )  # fmt: skip
-    unet, factor = _read(folder / "unet" / "config.json"), _vae_factor(folder)
-    native = _pair(unet.get("sample_size"))
-    height = config.model.height or native[0] * factor
-    width = config.model.width or native[1] * factor
+    family, denoiser = pipelines[pipeline], _denoiser(folder)
+    factor = _vae_factor(folder / "vae" if vae is None else vae)
+    native = (family.native, family.native) if family.native else _pair(denoiser.get("sample_size"))
+    height, width = model.height or native[0] * factor, model.width or native[1] * factor
+    multiple = lcm(family.multiple, factor * (2 if family.packed else _whole(denoiser.get("patch_size") or 1)))
     for name, size in (("model.height", height), ("model.width", width)):
-        if size % max(8, factor) or size <= 0:
-            raise UserError(name, given=size, legal=f"a multiple of {max(8, factor)} pixels", remedy="round it")
-    channels = unet.get("out_channels", 4)  # those of a latent; an inpainting U-Net is given further ones
-    assert isinstance(channels, int), f"{folder}/unet/config.json: out_channels is {channels!r}"
-    sampling = _sampling(config, pipelines[pipeline], folder, height, width)
-    return ModelFacts(folder, pipeline, (channels, height // factor, width // factor), sampling)
+        if size % multiple or size <= 0:
+            raise UserError(name, given=size, legal=f"a multiple of {multiple} pixels", remedy="round it")
+    return ModelFacts(
+        folder, pipeline, (_channels(denoiser, family), height // factor, width // factor),
+        _sampling(config, family, folder, height, width),
+        find_single_file(model), vae, find_loras(model, download=download),
+    )  # fmt: skip
 
 
-def _sampling(config: StudyConfig, defaults: tuple[int, float], folder: Path, height: int, width: int) -> Sampling:
+def _sampling(config: StudyConfig, family: Family, folder: Path, height: int, width: int) -> Sampling:
     sampler, model = config.sampler, config.model
     own = _read(folder / "scheduler" / "scheduler_config.json").get("_class_name")
-    default_steps, default_guidance = defaults
     return Sampling(
-        steps=int(_first(sampler.steps, model.steps, default_steps)),
-        guidance_scale=float(_first(sampler.guidance_scale, model.guidance_scale, default_guidance)),
+        steps=int(_first(sampler.steps, model.steps, family.steps)),
+        guidance_scale=float(_first(sampler.guidance_scale, model.guidance_scale, family.guidance_scale)),
         scheduler=str(sampler.scheduler or model.scheduler or own),
         scheduler_options=dict(model.scheduler_options),
         dtype=str(sampler.dtype or model.dtype),
         height=height,
         width=width,
+        call_options=dict(model.call_options),
+        decode=sampler.decode or "whole",
+        compile=sampler.compile,
     )
 
 
@@ -190,15 +134,35 @@ def _read(path: Path) -> dict[str, object]:
     return value
 
 
-def _vae_factor(folder: Path) -> int:
+def _denoiser(folder: Path) -> dict[str, object]:
+    """Configuration of the network that is called once a step."""
+    name = "transformer" if (folder / "transformer").is_dir() else "unet"
+    return _read(folder / name / "config.json")
+
+
+def _channels(denoiser: Mapping[str, object], family: Family) -> int:
+    """Channels of a latent."""
+    if family.packed:
+        return _whole(denoiser.get("in_channels")) // 4
+    if "patch_size" in denoiser:  # a transformer: some also give the variance
+        return _whole(denoiser.get("in_channels"))
+    return _whole(denoiser.get("out_channels", 4))  # an inpainting U-Net is given further ones
+
+
+def _vae_factor(vae: Path) -> int:
     """Pixels per latent position along a side, as the pipelines compute it."""
-    blocks = _read(folder / "vae" / "config.json").get("block_out_channels", (64, 64, 64, 64))
-    assert isinstance(blocks, list | tuple), f"{folder}/vae/config.json: block_out_channels is {blocks!r}"
+    own = _read(vae / "config.json")
+    blocks = own.get("block_out_channels") or own.get("encoder_block_out_channels") or (64, 64, 64, 64)
+    assert isinstance(blocks, list | tuple), f"{vae}/config.json: block_out_channels is {blocks!r}"
     return int(2 ** (len(blocks) - 1))
 
 
 def _pair(size: object) -> tuple[int, int]:
     if isinstance(size, list | tuple):
         return int(size[0]), int(size[1])
-    assert isinstance(size, int), f"unet/config.json: sample_size is {size!r}"
-    return size, size
+    return _whole(size), _whole(size)
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int), f"the denoiser's config.json says {value!r} where a whole number is expected"
+    return value

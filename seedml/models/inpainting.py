@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seedml.models.folder import INPAINTING_DEFAULTS, model_facts
-from seedml.models.text_to_image import ImageBatch, Pipeline, PromptEmbeddings, load_pipeline
+from seedml.models.folder import INPAINTING, model_facts
+from seedml.models.loading import load_pipeline
+from seedml.models.text_to_image import ImageBatch, Pipeline, PromptEmbeddings
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -132,6 +133,7 @@ def load_inpainter(config: StudyConfig, device: torch.device | str = "cpu") -> I
         UserError: as :func:`~seedml.models.text_to_image.load_text_to_image`.
 
     """
-    facts = model_facts(config, pipelines=INPAINTING_DEFAULTS)
-    pipeline = load_pipeline("AutoPipelineForInpainting", facts, config.model.variant, device)
-    return Inpainter(pipeline, facts.sampling, facts.latent_shape)
+    facts = model_facts(config, pipelines=INPAINTING)
+    pipeline = load_pipeline("AutoPipelineForInpainting", facts, config.model, device)
+    leave = torch.device(device).type != "cpu"
+    return Inpainter(pipeline, facts.sampling, facts.latent_shape, encoders_leave=leave)

@@ -1,32 +1,43 @@
-"""(prompts, noise) -> images, through diffusers. Knows Stable Diffusion and SDXL; knows nothing of grids and shards.
+"""(prompts, noise) -> images, through diffusers' pipelines (``families.py``). Knows nothing of grids and shards.
 
 An image made here equals what ``pipeline(prompt, generator=torch.Generator("cpu").manual_seed(seed))`` makes in plain
-diffusers at batch size 1, up to the rounding of another batch size.
+diffusers at batch size 1, up to the rounding of another batch size. Two families need a word more in plain diffusers:
+
+- Stable Diffusion 3 and Flux do not hand the generator on to schedulers that add noise while sampling, which then draw
+  from torch's global one. Here they are given the image's own, as all others are: in plain diffusers,
+  ``pipeline.scheduler.step = functools.partial(pipeline.scheduler.step, generator=generator)``.
+- PixArt and Sana make images of a few sizes and scale them to the one that is wanted. Here they make the wanted size:
+  ``use_resolution_binning=False``. At their own sizes (1024 × 1024 …) both are the same.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from seedml.errors import UserError, unknown_name
-from seedml.files import read_json
-from seedml.models.folder import INDEX, ModelFacts, Sampling, model_facts
-from seedml.models.quiet import quiet_libraries
+from seedml.models import families
+from seedml.models.folder import Sampling, model_facts
+from seedml.models.loading import load_pipeline
+from seedml.models.text_encoders import TextEncoders
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_MORE_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
-"""Run on these pipelines, though diffusers' own list leaves them out."""
+_ROWS = {families.PROMPT: "prompt", families.POOLED: "pooled", families.MASK: "mask"}
+"""Argument of a pipeline's call -> field of :class:`PromptEmbeddings`, where each prompt has its own."""
+_SHARED = {
+    families.NEGATIVE: "negative", families.NEGATIVE_POOLED: "negative_pooled", families.NEGATIVE_MASK: "negative_mask",
+}  # fmt: skip
+"""The same of the unconditional text, which all prompts share."""
+_TEXT_OPTIONS = ("max_sequence_length", "clean_caption", "complex_human_instruction", "clip_skip")
+"""What a pipeline's call hands on to its ``encode_prompt``; their defaults may differ."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,10 @@ class PromptEmbeddings:
     """1 × tokens × channels: the unconditional text, the same for all prompts; ``None`` without guidance."""
     negative_pooled: Tensor | None
     """1 × channels (SDXL with guidance)."""
+    mask: Tensor | None = None
+    """P × tokens, 1 where the prompt has one (PixArt, Sana)."""
+    negative_mask: Tensor | None = None
+    """1 × tokens."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -48,18 +63,25 @@ class PromptEmbeddings:
     def __getitem__(self, rows: Sequence[int]) -> PromptEmbeddings:
         """The given rows, in the given order, repeats allowed."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        pooled = None if self.pooled is None else self.pooled[index]
-        return PromptEmbeddings(self.prompt[index], pooled, self.negative, self.negative_pooled)
+        own: dict[str, Any] = {field: None if value is None else value[index] for field, value in self._own().items()}
+        return PromptEmbeddings(**own, **self._shared())
 
     @staticmethod
     def join(parts: Sequence[PromptEmbeddings]) -> PromptEmbeddings:
         """The rows of all parts, in order. All parts come from one model, so their negatives are the same."""
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        assert len(pooled) in (0, len(parts)), "either every part has pooled embeddings or none"
-        return PromptEmbeddings(
-            torch.cat([part.prompt for part in parts]), torch.cat(pooled) if pooled else None,
-            parts[0].negative, parts[0].negative_pooled,
-        )  # fmt: skip
+        own: dict[str, Any] = {}
+        for field in _ROWS.values():
+            values = [getattr(part, field) for part in parts]
+            there = [value for value in values if value is not None]
+            assert len(there) in (0, len(parts)), f"either every part has {field} embeddings or none"
+            own[field] = torch.cat(there) if there else None
+        return PromptEmbeddings(**own, **parts[0]._shared())
+
+    def _own(self) -> dict[str, Any]:
+        return {field: getattr(self, field) for field in _ROWS.values()}
+
+    def _shared(self) -> dict[str, Any]:
+        return {field: getattr(self, field) for field in _SHARED.values()}
 
 
 class ImageBatch(NamedTuple):
@@ -72,46 +94,89 @@ class ImageBatch(NamedTuple):
 
 
 class Pipeline:
-    """A loaded diffusers pipeline with its sampler settings, and what its text encoders say."""
+    """A loaded diffusers pipeline with its sampler settings, and what its text encoders say.
 
-    def __init__(self, pipeline: Any, sampling: Sampling, latent_shape: tuple[int, int, int]) -> None:
+    Args:
+        pipeline: of one of the classes in ``families.py``.
+        sampling: its settings.
+        latent_shape: C × H × W of one image's noise, as it is drawn.
+        encoders_leave: whether text encoders leave the device while images are made.
+
+    """
+
+    def __init__(
+        self, pipeline: Any, sampling: Sampling, latent_shape: tuple[int, int, int], *, encoders_leave: bool = False
+    ) -> None:
         self.pipeline = pipeline
         self.sampling = sampling
         self.latent_shape = latent_shape
+        self.family = families.family_of(type(pipeline).__name__)
+        self._encoders = TextEncoders(pipeline, leave=encoders_leave)
+        self._call = inspect.signature(pipeline.__call__).parameters
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that is called once a step."""
+        unet = getattr(self.pipeline, "unet", None)
+        return self.pipeline.transformer if unet is None else unet
 
     @property
     def guided(self) -> bool:
         """Whether each step also runs on the unconditional text; the pipelines' own rule."""
-        return self.sampling.guidance_scale > 1 and self.pipeline.unet.config.time_cond_proj_dim is None
+        takes_scale = getattr(self.denoiser.config, "time_cond_proj_dim", None) is not None
+        return self.family.unconditional and self.sampling.guidance_scale > 1 and not takes_scale
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> PromptEmbeddings:
         """Text embeddings, one row a prompt. Each prompt is encoded alone, so its row does not depend on the others."""
         assert prompts, "no prompts to embed"
-        rows = [self._encode(prompt, guided=False) for prompt in prompts]
-        embeddings = PromptEmbeddings.join([PromptEmbeddings(row[0], row[2], None, None) for row in rows])
-        if not self.guided:
-            return embeddings
-        _, negative, _, negative_pooled = self._encode(prompts[0], guided=True)
-        return PromptEmbeddings(embeddings.prompt, embeddings.pooled, negative, negative_pooled)
+        with self._encoders.reading(self.pipeline._execution_device):
+            rows = [self._encode(prompt, guided=False) for prompt in prompts]
+            shared = self._encode(prompts[0], guided=True) if self.guided else {}
+        own = PromptEmbeddings.join([PromptEmbeddings(**_fields(row, _ROWS), **_fields({}, _SHARED)) for row in rows])
+        return PromptEmbeddings(**own._own(), **_fields(shared, _SHARED))
 
-    def _encode(self, prompt: str, *, guided: bool) -> list[Any]:
-        """Prompt, negative, pooled and negative pooled embeddings of one prompt, 1 × … or ``None``, on the CPU."""
-        encoded = self.pipeline.encode_prompt(
-            prompt, device=self.pipeline._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=guided
-        )
-        four = [*encoded, *[None] * (4 - len(encoded))]  # Stable Diffusion has no pooled ones
-        return [None if value is None else value.cpu() for value in four]
+    def _encode(self, prompt: str, *, guided: bool) -> dict[str, Tensor | None]:
+        """Argument of the call -> embedding of one prompt, 1 × …, on the CPU."""
+        parameters = inspect.signature(self.pipeline.encode_prompt).parameters
+        given = {
+            "prompt": prompt, "prompt_2": None, "prompt_3": None, "device": self.pipeline._execution_device,
+            "num_images_per_prompt": 1, "do_classifier_free_guidance": guided, **self._text_options(),
+        }  # fmt: skip
+        encoded = self.pipeline.encode_prompt(**{name: value for name, value in given.items() if name in parameters})
+        named = zip(self.family.encoded, encoded, strict=True)
+        return {name: None if value is None else value.cpu() for name, value in named if name is not None}
 
-    def _texts(self, embeddings: PromptEmbeddings, device: torch.device) -> dict[str, Tensor]:
+    def _text_options(self) -> dict[str, Any]:
+        """As the pipeline's call would give them to ``encode_prompt``."""
+        own = {name: self._call[name].default for name in _TEXT_OPTIONS if name in self._call}
+        return {name: self.sampling.call_options.get(name, value) for name, value in own.items()}
+
+    def _texts(self, embeddings: PromptEmbeddings, device: torch.device) -> dict[str, Any]:
+        """The embeddings as arguments of the call; no negative prompt, which PixArt and Sana refuse beside."""
         count = len(embeddings)
-        texts = {
-            "prompt_embeds": embeddings.prompt,
-            "pooled_prompt_embeds": embeddings.pooled,
-            "negative_prompt_embeds": _repeated(embeddings.negative, count),
-            "negative_pooled_prompt_embeds": _repeated(embeddings.negative_pooled, count),
-        }
-        return {name: value.to(device) for name, value in texts.items() if value is not None}
+        own = {name: getattr(embeddings, field) for name, field in _ROWS.items()}
+        shared = {name: _repeated(getattr(embeddings, field), count) for name, field in _SHARED.items()}
+        texts = {name: value.to(device) for name, value in (own | shared).items() if value is not None}
+        return {**texts, "negative_prompt": None} if "negative_prompt" in self._call else texts
+
+    def _latents(self, noise: Tensor, device: torch.device) -> Tensor:
+        """The noise as the call takes it."""
+        latents = noise.to(device=device, dtype=torch.float32 if self.family.float32_noise else self.denoiser.dtype)
+        return self.pipeline._pack_latents(latents, *latents.shape) if self.family.packed else latents
+
+    @contextmanager
+    def _drawing_from(self, generators: list[torch.Generator]) -> Iterator[None]:
+        """The scheduler's own draws come from the images' generators also where the pipeline does not hand them on."""
+        scheduler = self.pipeline.scheduler
+        if self.family.passes_generator or "generator" not in inspect.signature(scheduler.step).parameters:
+            yield
+            return
+        scheduler.step = partial(scheduler.step, generator=generators)
+        try:
+            yield
+        finally:
+            del scheduler.step
 
     @torch.no_grad()
     def _run(
@@ -120,20 +185,29 @@ class Pipeline:
         """One image a row; ``more`` is what only some pipelines take."""
         assert len(embeddings) == len(noise) == len(generators), "one embedding, one noise and one generator a row"
         assert tuple(noise.shape[1:]) == self.latent_shape, f"noise {tuple(noise.shape[1:])} for {self.latent_shape}"
-        device, dtype = self.pipeline._execution_device, self.pipeline.unet.dtype
-        pixels = self.pipeline(
-            **self._texts(embeddings, device),
-            latents=noise.to(device=device, dtype=dtype),
-            generator=list(generators),
-            num_inference_steps=self.sampling.steps,
-            guidance_scale=self.sampling.guidance_scale,
-            height=self.sampling.height,
-            width=self.sampling.width,
-            output_type="pt",
-            return_dict=False,
-            **more,
-        )[0]
+        device = self.pipeline._execution_device
+        if "use_resolution_binning" in self._call:
+            more["use_resolution_binning"] = False
+        with self._drawing_from(list(generators)):
+            pixels = self.pipeline(
+                **self._texts(embeddings, device),
+                latents=self._latents(noise, device),
+                generator=list(generators),
+                num_inference_steps=self.sampling.steps,
+                guidance_scale=self.sampling.guidance_scale,
+                height=self.sampling.height,
+                width=self.sampling.width,
+                output_type="pt",
+                return_dict=False,
+                **self.sampling.call_options,
+                **more,
+            )[0]
         return _to_uint8(pixels)
+
+
+def _fields(named: dict[str, Tensor | None], fields: dict[str, str]) -> dict[str, Any]:
+    """Embeddings by field of :class:`PromptEmbeddings`; ``None`` where there is none."""
+    return {field: named.get(name) for name, field in fields.items()}
 
 
 class TextToImage(Pipeline):
@@ -153,23 +227,26 @@ class TextToImage(Pipeline):
             eta: DDIM's share of fresh noise at each step, 0 to 1 (Song et al. 2021, eq. 16); others do not heed it.
 
         """
-        return self._run(embeddings, noise, generators, callback_on_step_end=_callback(after_step), eta=eta)
+        more: dict[str, Any] = {"eta": eta} if "eta" in self._call else {}
+        if after_step is not None:
+            more |= _callback(after_step, self._call)
+        return self._run(embeddings, noise, generators, **more)
 
     def images(self, embeddings: PromptEmbeddings, noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """:meth:`sample` without the check for NaN: N × 3 × H × W uint8 0..255."""
         return self.sample(embeddings, noise, generators).images
 
 
-def _callback(after_step: Callable[[int], None] | None) -> Callable[..., dict[str, Any]] | None:
-    """``after_step`` as diffusers calls it; it changes none of the pipeline's tensors."""
-    if after_step is None:
-        return None
+def _callback(after_step: Callable[[int], None], call: Any) -> dict[str, Any]:
+    """``after_step`` as diffusers calls it, of late or (PixArt) of old; it changes none of the pipeline's tensors."""
+    if "callback_on_step_end" not in call:
+        return {"callback": lambda step, timestep, latents: after_step(step)}
 
-    def call(pipeline: object, step: int, timestep: object, tensors: object) -> dict[str, Any]:
+    def on_step_end(pipeline: object, step: int, timestep: object, tensors: object) -> dict[str, Any]:
         after_step(step)
         return {}
 
-    return call
+    return {"callback_on_step_end": on_step_end}
 
 
 def _repeated(row: Tensor | None, count: int) -> Tensor | None:
@@ -184,86 +261,13 @@ def _to_uint8(pixels: Tensor) -> ImageBatch:
 
 
 def load_text_to_image(config: StudyConfig, device: torch.device | str = "cpu") -> TextToImage:
-    """The study's model, ready to sample on ``device``. The safety checker and the invisible watermark are left out.
+    """The study's model, ready to sample on ``device``.
 
     Raises:
-        UserError: the folder, hub id, size, dtype or scheduler of the configuration cannot be had.
+        UserError: the folder, file, hub id, size, dtype, scheduler or option of the configuration cannot be had.
 
     """
     facts = model_facts(config)
-    pipeline = load_pipeline("AutoPipelineForText2Image", facts, config.model.variant, device)
-    return TextToImage(pipeline, facts.sampling, facts.latent_shape)
-
-
-def load_pipeline(auto: str, facts: ModelFacts, variant: str | None, device: torch.device | str) -> Any:
-    """A model folder's pipeline on ``device``, silent, with the configured scheduler and without checker and watermark.
-
-    Args:
-        auto: the class of diffusers that finds the pipeline's class, such as ``AutoPipelineForInpainting``.
-        facts: of the folder.
-        variant: of the weight files.
-        device: where it is to run.
-
-    Raises:
-        UserError: no such weights, an unknown dtype or scheduler.
-
-    """
-    if facts.sampling.dtype not in DTYPES:
-        raise unknown_name("sampler.dtype", facts.sampling.dtype, DTYPES)
-    with quiet_libraries():
-        pipeline = _from_folder(auto, facts.folder, DTYPES[facts.sampling.dtype], variant)
-        pipeline.scheduler = _scheduler(pipeline.scheduler, facts.sampling)
-        pipeline.set_progress_bar_config(disable=True)
-        pipeline.to(device)
-        if torch.device(device).type in ("cpu", "cuda"):
-            # convolutions are faster so: 20 % of seedling's decoding on a CPU, at the price of rounding only
-            pipeline.unet.to(memory_format=torch.channels_last)
-            pipeline.vae.to(memory_format=torch.channels_last)
-    return pipeline
-
-
-def _from_folder(auto: str, folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
-    import diffusers
-
-    loader: Any = getattr(diffusers, auto)
-    has_checker = "safety_checker" in read_json(folder / INDEX)
-    try:
-        pipeline = loader.from_pretrained(
-            folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True,
-            low_cpu_mem_usage=find_spec("accelerate") is not None,
-            **({"safety_checker": None, "requires_safety_checker": False} if has_checker else {}),
-        )  # fmt: skip
-    except OSError as error:
-        raise UserError(
-            f"the weights in model.path cannot be loaded ({str(error).splitlines()[0]})", given=str(folder),
-            legal="safetensors weights of the configured model.variant",
-            remedy="set or drop model.variant, or download the model again",
-        ) from error  # fmt: skip
-    if getattr(pipeline, "watermark", None) is not None:
-        pipeline.watermark = None
-    return pipeline
-
-
-def _scheduler(own: Any, sampling: Sampling) -> Any:
-    """A fresh scheduler of the configured class, with the folder's values where no option replaces them."""
-    import diffusers
-    from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
-
-    known = {*(scheduler.name for scheduler in KarrasDiffusionSchedulers), *_MORE_SCHEDULERS, type(own).__name__}
-    if sampling.scheduler not in known:
-        raise unknown_name("sampler.scheduler", sampling.scheduler, known)
-    cls = type(own) if sampling.scheduler == type(own).__name__ else getattr(diffusers, sampling.scheduler)
-    options = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-    for name in sampling.scheduler_options:
-        if name not in options:
-            raise unknown_name(f"model.scheduler_options for {sampling.scheduler}", name, options)
-    try:
-        scheduler = cls.from_config(own.config, **sampling.scheduler_options)
-        scheduler.set_timesteps(sampling.steps)  # some refuse some numbers of steps: find out before the first image
-    except (ImportError, NotImplementedError, ValueError) as error:
-        raise UserError(
-            f"the scheduler cannot be used ({str(error).strip().splitlines()[0]})",
-            given=f"{sampling.scheduler}, {sampling.steps} steps, options {sampling.scheduler_options}",
-            remedy="choose another sampler.scheduler, sampler.steps or model.scheduler_options",
-        ) from error  # fmt: skip
-    return scheduler
+    pipeline = load_pipeline("AutoPipelineForText2Image", facts, config.model, device)
+    leave = torch.device(device).type != "cpu"
+    return TextToImage(pipeline, facts.sampling, facts.latent_shape, encoders_leave=leave)

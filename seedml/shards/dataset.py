@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "dataset.json"
 _LIBRARIES = ("seedml", "torch", "diffusers", "transformers", "pillow", "numpy")
-_ELSEWHERE = ("tracking", "trainer", "runs", "dry_run", "retry_failed", "repair", "image")
+_ELSEWHERE = ("tracking", "trainer", "runs", "plan", "dry_run", "retry_failed", "repair", "image")
 """Sections of the configuration that say nothing of the images."""
 
 
@@ -154,16 +154,23 @@ def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -
         "prompts": fingerprint({str(p.prompt_id): [p.split, p.text] for p in prompts}),
         "model": {
             "name": model.name, "revision": model.revision, "variant": model.variant, "height": model.height,
-            "width": model.width, "scheduler_options": model.scheduler_options,
+            "width": model.width, "scheduler_options": model.scheduler_options, **_set(
+                call_options=model.call_options, without_safety_checker=not model.safety_checker),
         },
         "sampler": {
             "steps": sampler.steps, "guidance_scale": sampler.guidance_scale, "scheduler": sampler.scheduler,
             "batch_size": sampler.batch_size, "dtype": sampler.dtype,
+            **_set(decode=sampler.decode, compile=sampler.compile),
         },
         "noise": resolved(config)["noise"],
         "shards": {"format": config.shards.format, "tile_seeds": tile_seeds, "tile_prompts": tile_prompts},
     }  # fmt: skip
     return _plain(settings)
+
+
+def _set(**values: Any) -> dict[str, Any]:
+    """Those that are not left at nothing: settings of later versions do not change fingerprints of earlier studies."""
+    return {name: value for name, value in values.items() if value}
 
 
 def open_dataset(folder: Path) -> ShardDataset:
