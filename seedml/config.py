@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ PUBLISHED_PROMPTS = ("coco", "parti", "drawbench")
 BUNDLED = "bundled:"
 """Prefix of a model path that names a model inside the package."""
 
+_FROM_MODEL = ("steps", "guidance_scale", "scheduler", "dtype")
+"""Keys of the sampler that are the model's where null."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -597,10 +599,10 @@ class StudyConfig:
         if self.noise.generator_device == "cpu":
             check_distinct_noise(seeds)
         self.seeds = format_seeds(seeds)
-        self.shards.target_images = self.shards.target_images or _target_images(self.model)
-        for key in ("steps", "guidance_scale", "scheduler", "dtype"):
-            if getattr(self.sampler, key) is None:
-                setattr(self.sampler, key, getattr(self.model, key))
+        # copies: the sections given may be another study's, too
+        self.shards = replace(self.shards, target_images=self.shards.target_images or _target_images(self.model))
+        left_open = [key for key in _FROM_MODEL if getattr(self.sampler, key) is None]
+        self.sampler = replace(self.sampler, **{key: getattr(self.model, key) for key in left_open})
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from seedml.config import (
     ClassifierConfig,
     ModelConfig,
     PromptsConfig,
+    SamplerConfig,
     ShardsConfig,
     StudyConfig,
     config_folders,
@@ -106,6 +107,19 @@ def test_a_named_model_and_changes_to_it() -> None:
 def test_another_model_replaces_the_first_one_whole() -> None:
     config = load_config("smoke", ["model.scheduler_options={a: 1}", "model=sd2"])
     assert config.model == load_config("smoke", ["model=sd2"]).model
+
+
+def test_sections_that_are_passed_in_stay_as_they_were() -> None:
+    given = {"model": ModelConfig(path="/a/large/net", steps=3, height=2048, width=2048), "sampler": SamplerConfig(),
+             "shards": ShardsConfig()}  # fmt: skip
+    before = {name: dataclasses.asdict(section) for name, section in given.items()}
+    large = StudyConfig(**given)
+    assert {name: dataclasses.asdict(section) for name, section in given.items()} == before
+    assert (large.sampler.steps, large.shards.target_images) == (3, 39)
+    other = dataclasses.replace(given["model"], steps=9, height=8, width=8)
+    small = StudyConfig(model=other, sampler=given["sampler"], shards=given["shards"])
+    assert (small.sampler.steps, small.shards.target_images) == (9, 1000)
+    assert (large.sampler.steps, large.shards.target_images) == (3, 39)
 
 
 def test_a_model_as_a_mapping(tmp_path: Path) -> None:
