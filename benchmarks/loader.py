@@ -251,11 +251,18 @@ def memory_apart(images: Images, options: argparse.Namespace) -> dict[str, Any]:
     """:func:`memory_of_reading` in a process that has only what it needs."""
     shards = [images.dataset.shard(tile) for tile in images.tiles]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(memory_of_reading, images.folder, shards, options.rows, options.workers).result()
+        job = pool.submit(
+            memory_of_reading, images.folder, shards, options.rows, options.workers, multiprocessing.get_start_method()
+        )
+        return job.result()
 
 
-def memory_of_reading(folder: Path, shards: list[Path], rows: int, workers: int) -> dict[str, Any]:
-    """GB of the processes together, and seconds, with an index of ``rows`` images; for a process of its own."""
+def memory_of_reading(folder: Path, shards: list[Path], rows: int, workers: int, method: str) -> dict[str, Any]:
+    """GB of the processes together, and seconds, with an index of ``rows`` images; for a process of its own.
+
+    ``method`` starts the workers, as in a user's process: one that was spawned spawns its own else, which share less.
+    """
+    multiprocessing.set_start_method(method, force=True)
     before = proportional_gb()
     path, start = folder / "large.npy", time.perf_counter()
     write_sorted(large_index(folder, rows), path)
@@ -268,7 +275,7 @@ def memory_of_reading(folder: Path, shards: list[Path], rows: int, workers: int)
     return {
         "rows": rows, "index_file_gb": round(path.stat().st_size / 1e9, 3), "before_gb": before,
         "sort_and_write_seconds": round(written, 1), "sort_and_write_peak_gb": peak_of_index,
-        "reading_gb": max(reading), "workers": workers, "batches_in_an_epoch": len(loader),
+        "reading_gb": max(reading), "workers": workers, "workers_start_by": method, "batches_in_an_epoch": len(loader),
         "seconds_of_100_batches": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 
