@@ -114,16 +114,16 @@ STEPS: Mapping[str, Step] = {
 def _fail_early(config: StudyConfig) -> None:
     """Refuse before the first image what a later step would refuse after the last one."""
     from seedml.applications import check_applications
-    from seedml.attributes import load_attributes
     from seedml.classifier.networks import check_network
-    from seedml.features import load_network
+    from seedml.measurement.networks import feature_network, measured_attributes, vector_networks
     from seedml.measurement.reference import check_reference
     from seedml.prompts import load_prompts
 
     check_network(config.classifier.architecture, config.classifier.image_size)
-    load_attributes(config.measure.attributes, config.measure.networks)
+    measured_attributes(config)
+    vector_networks(config)
     prompts = load_prompts(config.prompts)
-    check_reference(config.reference, prompts, load_network(config.measure.features))
+    check_reference(config.reference, prompts, feature_network(config))
     check_applications(config, prompts)
 
 

@@ -22,6 +22,7 @@ from seedml.features import load_network
 from seedml.grid import Cell
 from seedml.lightning import predicting_trainer
 from seedml.measurement.module import MeasurementModule, TileBatch, needs_parser
+from seedml.measurement.networks import feature_network
 from seedml.measurement.parts import to_rows
 from seedml.measurement.reference import make_reference
 from seedml.measurement.reference_files import ReferenceFeatures
@@ -31,7 +32,7 @@ from seedml.noise import cell_noise
 from seedml.per_seed.balance import Floats, Ints, balanced_cube
 from seedml.per_seed.frechet import Reference
 from seedml.progress import track
-from seedml.shards.reader import Sample, SampleBatch, read_shard
+from seedml.shards.reader import Sample, SampleBatch, read_chosen
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -122,7 +123,7 @@ class Studio:
     @cached_property
     def network(self) -> FeatureNetwork:
         """What gives the features."""
-        return load_network(self.config.measure.features)
+        return feature_network(self.config)
 
     @cached_property
     def module(self) -> MeasurementModule:
@@ -192,9 +193,8 @@ class Studio:
         ]
         held: list[Sample] = []
         for tile in track(tiles, "read pictures", unit="tiles") if tiles else []:
-            for sample in read_shard(self.dataset.shard(tile)):
-                if sample.seed in wanted_seeds and sample.prompt_id in wanted_prompts:
-                    held.append(sample)
+            for sample in read_chosen(self.dataset.shard(tile), wanted_prompts, wanted_seeds):
+                held.append(sample)
                 if len(held) == self.config.measure.batch_size:
                     yield _stacked(held)
                     held = []

@@ -1,7 +1,8 @@
 """Image batch -> vectors that only a statistic can read, one file a network.
 
-A network ``<name>`` is the file ``<name>.py`` with a class ``Network``; the configuration names it. Two statistics may
-only be compared when network, resize rule and dimension are the same, so these travel with every number.
+A network ``<name>`` is the file ``<name>.py`` with a class ``Network``, or, where it needs weights of others, with a
+function ``with_network(weights)``; the configuration names it and, in ``measure.networks``, its weights. Two statistics
+may only be compared when network, weights, resize rule and dimension are the same, so these travel with every number.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class FeatureNetwork(Protocol):
     """Whether it takes its vectors from the scene parser's reading."""
     version: str
     """Raise it when vectors change; with weights of a user's it names them too."""
+    weights: str
+    """What names the weights: a hash, or the hub's commit; empty for those of the package."""
 
     def to(self, device: torch.device) -> FeatureNetwork:
         """Move the weights; returns the network."""
@@ -52,11 +55,13 @@ def load_network(name: str, weights: str | None = None, key: str = "measure.feat
 
     Args:
         name: which.
-        weights: hub id or folder of a network that is to give vectors of this kind instead; few files take one.
+        weights: hub id, folder or file of the network that is to give the vectors; some files need one, few may do with
+            or without.
         key: the configuration key that named it.
 
     Raises:
-        UserError: there is none of this name, lists the known; it takes no weights, or these cannot be loaded.
+        UserError: there is none of this name, lists the known; it takes no weights, needs some, or these cannot be
+            loaded.
 
     """
     if name not in network_names():
@@ -64,5 +69,7 @@ def load_network(name: str, weights: str | None = None, key: str = "measure.feat
     file = importlib.import_module(f"{__name__}.{name}")
     if weights is not None and not hasattr(file, "with_network"):
         raise UserError(f"measure.networks: {name} takes no network", given=weights, remedy="leave it out")
+    if weights is None and not hasattr(file, "Network"):
+        raise UserError(f"{key}: {name} needs weights", legal=file.WEIGHTS, remedy=f"set measure.networks.{name}=…")
     network: FeatureNetwork = file.Network() if weights is None else file.with_network(weights)
     return network

@@ -116,6 +116,7 @@ class HubNetwork:
             )  # fmt: skip
         self._model, self._processor = loaded.model, loaded.processor
         self.dimension: int = getattr(config, _KINDS[config.model_type])
+        self.weights = loaded.version
         self.version = f"1 {loaded.version}"
 
     def to(self, device: torch.device) -> HubNetwork:

@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 KINDS = (".npz", ".safetensors")
 LEGAL = "`features` (or clean-fid's `feats`): images × dimensions; or `mu`: dimensions and `sigma`: dimensions squared"
 _FEATURES = ("features", "feats")
-_NOTES = ("network", "resize")
+_NOTES = ("network", "resize", "weights")
 _ROUNDING = 16.0
 """A stored covariance is off by its own rounding and that of its sums: below this many √d·ε of its norm."""
 
@@ -232,8 +232,9 @@ def _of_safetensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _require_network(path: Path, told: Mapping[str, str], network: FeatureNetwork) -> None:
-    """Refuse a file that says it is of another network or resize rule."""
+    """Refuse a file that says it is of another network, of other weights or another resize rule."""
     ours = {"network": network.name, "resize": network.resize}
+    ours |= {"weights": network.weights} if "weights" in told else {}
     other = [key for key in told if told[key] != ours[key]]
     if other:
         raise UserError(

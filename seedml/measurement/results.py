@@ -37,7 +37,7 @@ class Measurements:
         seeds: N int64, of the features' rows.
         prompt_ids: N int64, of the features' rows.
         reference: what to compare with.
-        notes: network and resize rule of the features.
+        notes: network, its weights and resize rule of the features.
 
     """
 
@@ -128,7 +128,8 @@ def write_reference(run_dir: Path, reference: ReferenceStatistics, network: Feat
 
 
 def _notes(network: FeatureNetwork) -> dict[str, str]:
-    return {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
+    notes = {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
+    return notes | ({"weights": network.weights} if network.weights else {})
 
 
 FeatureRows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]

@@ -17,12 +17,13 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from seedml.attributes import Attribute, load_attributes
-from seedml.features import FeatureNetwork, load_network
+from seedml.attributes import Attribute
+from seedml.features import FeatureNetwork
 from seedml.files import fingerprint, finish_step, step_is_done, step_settings
 from seedml.lightning import predicting_trainer, quiet_lightning, threads
 from seedml.measurement.data import TileData
 from seedml.measurement.module import MeasuredBatch, MeasurementModule, TileBatch, needs_parser
+from seedml.measurement.networks import feature_network, measured_attributes, vector_networks
 from seedml.measurement.parts import Rows, empty_rows, join, part_path, read_part, to_rows, write_part
 from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.results import (
@@ -64,7 +65,7 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
     dataset, tiles = complete_dataset(config)
     settings = {
         "dataset": dataset.fingerprint,
-        "features": wanted.network.name,
+        "features": _name_of(wanted.network),
         "attributes": wanted.versions_of_attributes,
         "reference": check_reference(config.reference, list(dataset.prompts.values()), wanted.network),
         "vectors": wanted.versions_of_vectors,
@@ -142,10 +143,12 @@ class _Wanted(NamedTuple):
 
 
 def _wanted(config: StudyConfig) -> _Wanted:
-    measure = config.measure
-    kinds = {name: network for name, network in measure.networks.items() if name not in measure.vectors}
-    vectors = {name: load_network(name, measure.networks.get(name), "measure.vectors") for name in measure.vectors}
-    return _Wanted(load_network(measure.features), load_attributes(measure.attributes, kinds), vectors)
+    return _Wanted(feature_network(config), measured_attributes(config), vector_networks(config))
+
+
+def _name_of(network: FeatureNetwork) -> str:
+    """A network's name; with weights of a user's its version, too, since other weights give other features."""
+    return f"{network.name} {network.version}" if network.weights else network.name
 
 
 def _as_far_as_done(settings: Mapping[str, Any], done: Mapping[str, Any] | None) -> dict[str, Any]:
