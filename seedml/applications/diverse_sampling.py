@@ -16,10 +16,11 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
 from seedml.applications.comparison import TwoWay, bounded, of_folds, of_tables
-from seedml.applications.sets import diverse_set, random_sets, set_folds
+from seedml.applications.sets import random_sets, set_folds
 from seedml.applications.studio import Trial
 from seedml.per_seed.balance import Floats, Ints, prompt_blocks
 from seedml.per_seed.frechet import Reference
+from seedml.selection.diversity import diverse_set, joint_distances
 
 if TYPE_CHECKING:
     from seedml.config import ApplyConfig, StatisticsConfig
@@ -70,38 +71,6 @@ def pools(verdicts: Mapping[int, str], order: Sequence[int], size: int) -> dict[
     return {name: seeds for name, seeds in found.items() if len(seeds) >= size}
 
 
-def mean_distances(vectors: np.ndarray[Any, Any]) -> Floats:
-    """How far apart seeds are: ``S × P × D`` -> ``S × S`` float64, means over prompts; NaN where no prompt tells.
-
-    A prompt at which one of two seeds is not known (NaN) is passed over for that pair.
-    """
-    seeds, prompts, _ = vectors.shape
-    total, known = np.zeros((seeds, seeds)), np.zeros((seeds, seeds))
-    for prompt in range(prompts):
-        distances = squareform(pdist(vectors[:, prompt].astype(np.float64)))
-        there = np.isfinite(distances)
-        total, known = total + np.where(there, distances, 0.0), known + there
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / np.where(known > 0, known, np.nan))
-
-
-def joint_distances(parts: Mapping[str, Floats], space: str) -> Floats | None:
-    """Distances in a space, or in several joined by ``+``: relative to the mean pair, added.
-
-    ``None`` where one of them is not known.
-
-    Args:
-        parts: of :func:`mean_distances`.
-        space: such as ``style`` or ``features+position``.
-
-    """
-    found = [parts.get(name) for name in space.split("+")]
-    known = [part / part[np.triu_indices(len(part), 1)].mean() for part in found if part is not None]
-    if len(known) < len(found) or not all(np.isfinite(part).all() for part in known):
-        return None
-    return np.asarray(sum(known))
-
-
 def choose_sets(
     parts: Mapping[str, Floats], seeds: Sequence[int], wanted: ApplyConfig,
     pools_of_seeds: Mapping[str, Sequence[int]], methods: Sequence[str],
@@ -113,7 +82,7 @@ def choose_sets(
         seeds: the S seeds.
         wanted: size and spaces.
         pools_of_seeds: pool -> seeds, best first: with the best one a set begins.
-        methods: of :func:`~seedml.applications.sets.diverse_set`.
+        methods: of :func:`~seedml.selection.diversity.diverse_set`.
 
     """
     at = {seed: place for place, seed in enumerate(seeds)}
@@ -128,6 +97,25 @@ def choose_sets(
                 chosen = diverse_set(distances, method, int(allowed[0]), wanted.diverse, allowed)
                 found[Recipe(space, method, among)] = [seeds[place] for place in chosen]
     return found
+
+
+def replaced(
+    wanted: Recipe, sets: Mapping[Recipe, object], pools_of_seeds: Mapping[str, Sequence[int]], size: int
+) -> str:
+    """Why the set that the headline was to be of could not be made, in words; empty where it could.
+
+    Args:
+        wanted: its recipe.
+        sets: that were made.
+        pools_of_seeds: as for :func:`choose_sets`.
+        size: of a set.
+
+    """
+    if wanted in sets:
+        return ""
+    if wanted.among not in pools_of_seeds:
+        return f"fewer than {size} seeds are {wanted.among.replace('_', ' ')}"
+    return f"the study does not measure {wanted.space} of every seed"
 
 
 def distance_tables(trial: Trial) -> dict[str, Floats]:

@@ -1,17 +1,14 @@
-"""Sets of seeds: diverse ones chosen by where seeds are in a space, random ones that share no seed, and their FID.
-
-Choosing is deterministic: a given starting point, and ties go to the smaller position. Knows no images.
-"""
+"""Sets of seeds: random ones that share no seed, and the FID of any. Knows no images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedml.per_seed.balance import Cube, Floats, Ints
+from seedml.per_seed.balance import Cube, Ints
 from seedml.per_seed.first_order import LINEAR, folds_of_cube, image_distances, resampling_for
 from seedml.per_seed.folds import Folds
 from seedml.per_seed.influence import first_order_folds
@@ -19,74 +16,6 @@ from seedml.per_seed.influence import first_order_folds
 if TYPE_CHECKING:
     from seedml.config import StatisticsConfig
     from seedml.per_seed.frechet import Reference
-
-FARTHEST_POINTS, K_MEDOIDS, MAX_SUM = "farthest_points", "k_medoids", "max_sum"
-METHODS = (FARTHEST_POINTS, K_MEDOIDS, MAX_SUM)
-
-
-def diverse_set(distances: Floats, method: str, first: int, count: int, allowed: Ints) -> Ints:
-    """Positions of ``count`` seeds that differ much from each other; fewer where fewer are allowed.
-
-    Args:
-        distances: ``S × S``, symmetric.
-        method: ``farthest_points`` takes the outermost, each next one farthest from its nearest (Gonzalez 1985);
-            ``k_medoids`` those in the middle of groups; ``max_sum`` those with the largest mean distance of pairs.
-        first: the seed to start from, in ``allowed``; ``k_medoids`` needs none.
-        count: how many.
-        allowed: positions that may be taken.
-
-    """
-    places = np.sort(allowed)
-    among, start = distances[np.ix_(places, places)], int(np.searchsorted(places, first))
-    if method == K_MEDOIDS:
-        return np.asarray(places[k_medoids(among, count)])
-    grow = np.min if method == FARTHEST_POINTS else np.sum
-    chosen = [start]
-    while len(chosen) < min(count, len(places)):
-        reach = np.asarray(grow(among[:, chosen], axis=1), np.float64)
-        reach[chosen] = -np.inf
-        chosen.append(int(reach.argmax()))
-    if method == MAX_SUM:
-        chosen = _improved(chosen, lambda some: -float(among[np.ix_(some, some)].sum()), len(places))
-    return np.asarray(places[chosen])
-
-
-def k_medoids(distances: Floats, count: int) -> Ints:
-    """Partitioning around medoids: ``count`` points with the least sum of distances to the nearest of them.
-
-    BUILD, then SWAP until no swap lowers the sum (Kaufman & Rousseeuw 1990, "Finding Groups in Data", ch. 2): a local
-    minimum, the same every time.
-
-    Args:
-        distances: ``N × N``, symmetric.
-        count: medoids; all points where it is N or more.
-
-    Returns:
-        Positions, ascending.
-
-    """
-    n = len(distances)
-
-    def cost(medoids: Sequence[int]) -> float:
-        return float(distances[:, list(medoids)].min(axis=1).sum())
-
-    medoids: list[int] = []
-    while len(medoids) < min(count, n):
-        others = [point for point in range(n) if point not in medoids]
-        medoids.append(others[int(np.argmin([cost([*medoids, point]) for point in others]))])
-    return np.array(sorted(_improved(medoids, cost, n)), np.int64)
-
-
-def _improved(chosen: list[int], cost: Callable[[Sequence[int]], float], n: int) -> list[int]:
-    """``chosen`` of ``0 … n − 1`` after the swaps that each lower the cost most, until none does."""
-    while True:
-        others = [point for point in range(n) if point not in chosen]
-        swaps = [[*chosen[:at], point, *chosen[at + 1 :]] for at in range(len(chosen)) for point in others]
-        costs = np.array([cost(swap) for swap in swaps])
-        now = cost(chosen)
-        if not swaps or costs.min() >= now - 1e-9 * max(1.0, abs(now)):
-            return chosen
-        chosen = swaps[int(costs.argmin())]
 
 
 def random_sets(positions: Ints, size: int, generator: np.random.Generator) -> list[Ints]:

@@ -22,7 +22,6 @@ from seedml.applications.holes import hashes_of
 from seedml.applications.inpainting_trial import PURPOSE, has_pictures, try_inpainting
 from seedml.applications.naming import checkpoint_of, load_namer
 from seedml.applications.noise_swap import Followed, Swap
-from seedml.applications.sets import METHODS
 from seedml.applications.sheets import Pixels, contact_sheet, write_sheet
 from seedml.applications.studio import Picture, Studio, Trial, as_pixels
 from seedml.applications.unseen import unseen_prompts
@@ -39,6 +38,7 @@ from seedml.per_seed.frechet import Reference
 from seedml.progress import progress_bar
 from seedml.provenance import made_from, record_inputs
 from seedml.seedbook import Advice, SeedBook
+from seedml.selection.diversity import METHODS, mean_distances
 from seedml.shards.dataset import complete_dataset
 from seedml.summary import update_summary
 from seedml.tracking import is_rank_zero
@@ -137,17 +137,17 @@ class Bench:
         measured, splits = self.measured, ("train", "val")
         ids = measured.prompts_of(*splits)
         cube = balanced_cube(measured.features, measured.seeds, measured.prompt_ids, measured.seed_list, ids)
-        parts = {diverse_sampling.FEATURES: diverse_sampling.mean_distances(cube.values)}
+        parts = {diverse_sampling.FEATURES: mean_distances(cube.values)}
         columns = {diverse_sampling.POSITION: ["location_x", "location_y"], diverse_sampling.SIZE: ["size"]}
         for name, wanted in columns.items():
             if set(wanted) <= set(measured.columns):
-                parts[name] = diverse_sampling.mean_distances(_columns(measured, wanted, cube))
+                parts[name] = mean_distances(_columns(measured, wanted, cube))
         seeds = [int(seed) for seed in cube.seeds]
         networks = [name for name in _networks(self.config) if name not in parts]
         if networks:
             known = [prompt for prompt in self.dataset.prompts.values() if prompt.split in splits]
             places = self.studio.places_in_spaces(seeds, known[: self.config.apply.choosing_prompts])
-            parts |= {name: diverse_sampling.mean_distances(places.vectors[name]) for name in networks}
+            parts |= {name: mean_distances(places.vectors[name]) for name in networks}
         return diverse_sampling.choose_sets(parts, seeds, self.config.apply, self.pools, METHODS)
 
     @cached_property
@@ -409,11 +409,12 @@ def _diverse_sampling(bench: Bench) -> Outcome:
             results[recipe.name] = {"seeds": seeds, **figures}
             bar.advance()
     wanted = config.apply
-    first = Recipe(wanted.diverse_space, wanted.diverse_method, wanted.diverse_among).name
-    headline_of = first if first in results else next(iter(results))
+    first = Recipe(wanted.diverse_space, wanted.diverse_method, wanted.diverse_among)
+    why_not = diverse_sampling.replaced(first, bench.sets, bench.pools, wanted.diverse)
+    headline_of = next(iter(results)) if why_not else first.name
     found = {
         "prompts": bench.about_prompts(trial.prompts), "seeds": {"random": bench.random}, "headline": headline_of,
-        "sets": results,
+        **({"headline_wanted": first.name, "headline_why_not": why_not} if why_not else {}), "sets": results,
     }  # fmt: skip
     chosen = results[headline_of]
     sheet = contact_sheet(
@@ -421,7 +422,8 @@ def _diverse_sampling(bench: Bench) -> Outcome:
         _shown_texts(trial),
     )
     headline = {f"diverse_{name}_gain": chosen[name]["gain"] for name in _DIVERSE_WORDS if name in chosen}
-    lines = [
+    lines = [f"diverse seeds: {first.name} cannot be made ({why_not}); {headline_of} stands for it"] if why_not else []
+    lines += [
         f"diverse seeds against random ones, {words}: {spoken(chosen[name]['gain'])}"
         for name, words in _DIVERSE_WORDS.items()
         if name in chosen

@@ -266,11 +266,11 @@ class SeedBook:
         return found
 
     def diverse(self, n: int | None = None, by: str | None = None, among: Cards | None = None) -> Cards:
-        """Seeds that differ from each other, in the order taken: the first few are farthest-point sets too.
+        """Seeds that differ from each other, in an order of which the first few are far apart, too.
 
         Args:
             n: so many; ``None`` = all that selection listed, or all there are.
-            by: ``None`` = the list that selection made by the feature network; ``style`` or ``layout`` = farthest-point
+            by: ``None`` = the list that selection made; ``style`` or ``layout`` = farthest-point
                 sampling by the scores of that space, from the seed of smallest distance on. Of equally far seeds the
                 one of smaller distance is taken.
             among: whom to take from, by style where ``by`` is not given; ``None`` = all but the inferior ones.

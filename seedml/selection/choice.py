@@ -9,11 +9,11 @@ import numpy as np
 
 from seedml.callbacks import reference_for
 from seedml.measurement.results import Measurements
-from seedml.per_seed.balance import Cube, Ints, balanced_cube, prompt_blocks
+from seedml.per_seed.balance import Cube, Floats, Ints, balanced_cube, prompt_blocks
 from seedml.per_seed.first_order import folds_of_cube, resampling_for
 from seedml.per_seed.folds import Folds
 from seedml.per_seed.multiplicity import INFERIOR
-from seedml.selection.diversity import farthest_points, seed_layouts
+from seedml.selection.diversity import MAX_SUM, diverse_set, spread_order
 from seedml.selection.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Choice:
     Attributes:
         golden: better than the average seed beyond doubt; may be empty.
         inferior: worse beyond doubt; may be empty.
-        diverse: in the order taken.
+        diverse: far apart, none of them inferior; so are the first few.
+        pool: what ``diverse`` was taken from: all seeds that are not inferior.
         best: what ``golden`` was taken from: the best by distance, sure or not.
         worst: the same of ``inferior``.
 
@@ -55,6 +56,7 @@ class Choice:
     golden: Ints
     inferior: Ints
     diverse: Ints
+    pool: Ints
     best: Ints
     worst: Ints
 
@@ -72,13 +74,20 @@ def side_of(measured: Measurements, splits: tuple[str, ...], statistics: Statist
     return Side(cube, folds_of_cube(cube, reference, blocks, resampling_for(statistics.resampling, cube)))
 
 
-def choose(wanted: SelectionConfig, choosing: Side, ranking: Ranking) -> Choice:
-    """Golden, inferior and diverse seeds, from the selection prompts alone."""
-    allowed = np.flatnonzero(ranking.verdict != INFERIOR)
-    first = int(ranking.order[np.isin(ranking.order, allowed)][0])
-    layouts = seed_layouts(choosing.cube.by_seed())
+def choose(wanted: SelectionConfig, ranking: Ranking, distances: Floats) -> Choice:
+    """Golden, inferior and diverse seeds, from the selection prompts alone.
+
+    Args:
+        wanted: how many of each.
+        ranking: of the S seeds on the selection prompts.
+        distances: of their pictures there, ``S × S``.
+
+    """
+    pool = np.flatnonzero(ranking.verdict != INFERIOR)
+    by_rank = ranking.order[np.isin(ranking.order, pool)]
+    diverse = diverse_set(distances, MAX_SUM, int(by_rank[0]), wanted.diverse, pool)
     return Choice(
         golden=ranking.golden(wanted.golden), inferior=ranking.inferior(wanted.inferior),
-        diverse=farthest_points(layouts, first, wanted.diverse, allowed),
+        diverse=spread_order(distances, diverse, int(by_rank[np.isin(by_rank, diverse)][0])), pool=pool,
         best=ranking.best(wanted.golden), worst=ranking.worst(wanted.inferior),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from seedml.per_seed.columns import ColumnStatistics
 from seedml.per_seed.intervals import Interval, Jackknife
 from seedml.selection.choice import Choice, Side
 from seedml.selection.confirmation import Overlap, Shrunken, chance_gain, gain, loss, overlap
-from seedml.selection.diversity import diversity_gain
+from seedml.selection.diversity import diversity_gain, pair_distances
 from seedml.selection.ranking import Ranking
 from seedml.summary import figure
 
@@ -26,6 +26,8 @@ def confirm(
     Where no seed is golden beyond doubt, the gain is that of the best by distance, and the book lists no golden seed;
     the same for inferior ones. Three gains of the same seeds: on the prompts they were picked on, which is too large;
     the same shrunken, which rests on a model of the seeds; and on held-out prompts, which rests on nothing but those.
+    Diverse seeds are compared with random ones that are not inferior either; and with any, which owe some of their
+    variety to bad pictures.
     """
     golden = choice.golden if len(choice.golden) else choice.best
     inferior = choice.inferior if len(choice.inferior) else choice.worst
@@ -51,8 +53,13 @@ def confirm(
         lost = _figure(loss(confirming.folds, inferior), confirming, statistics)
         found["inferior_loss_held_out"] = lost | {"seeds": seeds[inferior].tolist()}
     if len(choice.diverse) > 1:
-        apart = diversity_gain(confirming.cube.by_prompt(), choice.diverse, statistics.blocks)
-        found["diversity_gain"] = _figure(apart, confirming, statistics)
+        everyone = np.arange(len(seeds))
+        among, of_pool, of_all = pair_distances(
+            confirming.cube.by_prompt(), [choice.diverse, choice.pool, everyone],
+        )  # fmt: skip
+        for name, at_random in (("diversity_gain", of_pool), ("diversity_gain_over_any", of_all)):
+            apart = diversity_gain(among, at_random, statistics.blocks)
+            found[name] = _figure(apart, confirming, statistics)
     return found
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from seedml.seedbook import VERSION, SeedBook, sealed
 from seedml.selection.cards import cards, noise_hashes, origin, recipe
 from seedml.selection.choice import CHOOSING, CONFIRMING, choose, side_of
 from seedml.selection.confirmation import shrunken_deviations
+from seedml.selection.diversity import joint_distances, mean_distances
 from seedml.selection.held_out import confirm, named, top_quarters
 from seedml.selection.ranking import rank_seeds
 from seedml.selection.spaces import space_units
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from seedml.tracking import Tracker
 
 STEP = "select"
+DIVERSITY_PROMPTS = 512
+"""Of the selection prompts, at most so many tell how far apart seeds are: a thousand seeds take half a second each."""
 _BY_BOTH = "best_quarter_by_fid_and_agreement"
 _HEADLINE = ("golden_gain_held_out", "golden_gain_shrunken", "diversity_gain", "best_on_both", _BY_BOTH)
 
@@ -87,8 +91,8 @@ def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
             given=config.prompts.splits, remedy="give prompts.splits.train a larger share",
         )  # fmt: skip
     ranking = rank_seeds(choosing.folds, config.statistics.confidence)
-    choice = choose(config.selection, choosing, ranking)
     tables = _tables(measured, choosing.cube)
+    choice = choose(config.selection, ranking, _distances(choosing.cube, tables))
     columns = _columns(config, tables)
     shrunken = shrunken_deviations(choosing.folds)
     confirmation = confirm(choice, choosing, confirming, shrunken, config.statistics)
@@ -125,6 +129,19 @@ def _tables(measured: Measurements, cube: Cube) -> dict[str, Floats]:
     }
 
 
+def _distances(cube: Cube, tables: Mapping[str, Floats]) -> Floats:
+    """How far apart the seeds' pictures are, in features and, where it was measured, in their objects' places."""
+    features = mean_distances(islice(cube.by_prompt(), DIVERSITY_PROMPTS))
+    if len(features) < 2:
+        return features
+    places = [tables[name] for name in ("location_x", "location_y") if name in tables]
+    if not places:
+        return features
+    parts = {"features": features, "position": mean_distances(np.stack(places, axis=2))}
+    joint = joint_distances(parts, "features+position")
+    return features if joint is None else joint
+
+
 def _columns(config: StudyConfig, tables: Mapping[str, Floats]) -> dict[str, ColumnStatistics]:
     """Attribute statistics on the selection prompts."""
     shares = share_columns(load_attributes(config.measure.attributes))
@@ -137,7 +154,8 @@ def _rule(config: StudyConfig, chosen_on: int, confirmed_on: int) -> dict[str, o
     return {
         "golden": f"at most {wanted.golden} seeds of smallest Fréchet distance, surely better than the mean seed",
         "inferior": f"at most {wanted.inferior} seeds of largest Fréchet distance, surely worse than the mean seed",
-        "diverse": f"at most {wanted.diverse} seeds by farthest-point sampling of their mean features, none inferior",
+        "diverse": f"at most {wanted.diverse} seeds, none inferior, of largest mean distance between their pictures of "
+        "one prompt, in features and, where it was measured, object position",
         "false_discovery_rate": round(1 - config.statistics.confidence, 10),
         "features": config.measure.features,
         "chosen_on": {"splits": list(CHOOSING), "prompts": chosen_on},

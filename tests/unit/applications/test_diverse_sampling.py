@@ -11,16 +11,16 @@ from seedml.applications.diverse_sampling import (
     choose_sets,
     compare,
     distance_tables,
-    joint_distances,
     mean_distance,
-    mean_distances,
     pools,
+    replaced,
     vendi_score,
 )
 from seedml.applications.studio import Trial
 from seedml.config import ApplyConfig, StatisticsConfig
 from seedml.per_seed.frechet import Reference
 from seedml.prompts import Prompt
+from seedml.selection.diversity import joint_distances, mean_distances
 
 S, P = 24, 20
 
@@ -40,6 +40,14 @@ def test_pools_hold_what_their_names_say() -> None:
     found = pools(verdicts, [4, 3, 1, 2], 2)
     assert found == {"golden": [4, 1], "not_inferior": [4, 3, 1], "all": [4, 3, 1, 2]}
     assert pools(verdicts, [4, 3, 1, 2], 3).keys() == {"not_inferior", "all"}
+
+
+def test_a_set_that_cannot_be_made_says_why() -> None:
+    some = pools({1: "golden", 2: "inferior", 3: "inconclusive"}, [3, 1, 2], 2)
+    made = {Recipe("style", "max_sum", "all"): [3, 1]}
+    assert replaced(Recipe("style", "max_sum", "all"), made, some, 2) == ""
+    assert replaced(Recipe("style", "max_sum", "golden"), made, some, 2) == "fewer than 2 seeds are golden"
+    assert "not measure layout" in replaced(Recipe("layout", "max_sum", "not_inferior"), made, some, 2)
 
 
 def test_mean_distances_pass_over_what_is_not_known() -> None:

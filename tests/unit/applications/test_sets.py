@@ -1,49 +1,13 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import cdist
 
-from seedml.applications.sets import METHODS, diverse_set, k_medoids, picture_folds, random_sets, set_folds
+from seedml.applications.sets import picture_folds, random_sets, set_folds
 from seedml.config import StatisticsConfig
 from seedml.per_seed.balance import prompt_blocks
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
-
-
-def test_medoids_are_the_best_there_are_in_small_cases() -> None:
-    for draw in range(5):
-        points = np.random.default_rng(draw).normal(size=(9, 2))
-        distances = cdist(points, points)
-        found = k_medoids(distances, 3)
-        costs = {some: distances[:, some].min(axis=1).sum() for some in itertools.combinations(range(9), 3)}
-        assert costs[tuple(found.tolist())] <= 1.1 * min(costs.values())  # a local minimum, and a good one
-
-
-def test_medoids_of_separate_groups_are_one_of_each() -> None:
-    centres = np.array([[0, 0], [100, 0], [0, 100]])
-    points = np.concatenate([centre + np.random.default_rng(0).normal(size=(4, 2)) for centre in centres])
-    assert set(k_medoids(cdist(points, points), 3) // 4) == {0, 1, 2}
-
-
-def test_ties_go_to_the_first_and_all_points_can_be_taken() -> None:
-    same = np.zeros((5, 5))
-    assert k_medoids(same, 2).tolist() == [0, 1]
-    assert k_medoids(same, 9).tolist() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_set_stays_within_what_is_allowed(method: str) -> None:
-    points = np.random.default_rng(3).normal(size=(20, 4))
-    distances = cdist(points, points)
-    allowed = np.array([12, 3, 7, 19, 5])
-    found = diverse_set(distances, method, 12, 3, allowed)
-    assert len(set(found.tolist())) == 3
-    assert set(found.tolist()) <= set(allowed.tolist())
-    assert np.array_equal(found, diverse_set(distances, method, 12, 3, allowed))
-    assert len(diverse_set(distances, method, 12, 9, allowed)) == 5
 
 
 def test_random_sets_share_no_seed() -> None:
