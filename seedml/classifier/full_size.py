@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedml.shards.reader import Sample, read_shard
+from seedml.shards.reader import Sample, read_chosen
 
 MOST_IMAGES = 8192
 """That a control reads, at most: with all of them right, the lower limit of the share is 0.9995."""
@@ -29,13 +29,11 @@ def some_prompts(prompt_ids: Iterable[int], n_seeds: int, most: int = MOST_IMAGE
 
 
 def chosen_samples(shards: Iterable[Path], prompt_ids: frozenset[int], seeds: frozenset[int]) -> Iterator[Sample]:
-    """The shards' samples of these prompts and seeds, in the shards' order.
+    """The shards' samples of these prompts and seeds, in the shards' order; of the tars nothing else is read.
 
     Raises:
         UserError: a shard is damaged.
 
     """
     for shard in shards:
-        for sample in read_shard(shard):
-            if sample.prompt_id in prompt_ids and sample.seed in seeds:
-                yield sample
+        yield from read_chosen(shard, prompt_ids, seeds)

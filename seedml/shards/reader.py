@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seedml.errors import UserError
 from seedml.files import read_json, sha256_of
-from seedml.shards.format import FORMATS, Marker, Pixels, decode_image
+from seedml.shards.format import FORMATS, OK, Marker, Pixels, decode_image
+from seedml.shards.tar_contents import member_places
 
 if TYPE_CHECKING:
     import webdataset
@@ -77,11 +79,7 @@ def read_shard(shard: Path, *, check_hash: bool = False) -> Iterator[Sample]:
         UserError: no marker, or tar and marker disagree. Samples before the damage may have been yielded by then.
 
     """
-    marker = read_marker(shard)
-    if not shard.is_file():
-        raise damaged_shard(shard, "the file is missing")
-    if shard.stat().st_size != marker.bytes:
-        raise damaged_shard(shard, f"it has {shard.stat().st_size} bytes where its marker says {marker.bytes}")
+    marker = _marker_of_whole(shard)
     if check_hash and sha256_of(shard) != marker.sha256:
         raise damaged_shard(shard, "its SHA-256 is not its marker's")
     count = 0
@@ -89,6 +87,71 @@ def read_shard(shard: Path, *, check_hash: bool = False) -> Iterator[Sample]:
         yield sample
     if count != marker.count:
         raise damaged_shard(shard, f"it has {count} samples where its marker says {marker.count}")
+
+
+def _marker_of_whole(shard: Path) -> Marker:
+    """The marker of a shard that is as long as it says."""
+    marker = read_marker(shard)
+    if not shard.is_file():
+        raise damaged_shard(shard, "the file is missing")
+    if shard.stat().st_size != marker.bytes:
+        raise damaged_shard(shard, f"it has {shard.stat().st_size} bytes where its marker says {marker.bytes}")
+    return marker
+
+
+def read_chosen(shard: Path, prompt_ids: Set[int], seeds: Set[int]) -> Iterator[Sample]:
+    """The samples of one shard that are of these prompts and seeds, in the tar's order; only their images are read.
+
+    Which they are is in the table beside the tar, where they are in the tar's headers. A shard that has none of them
+    is not opened, and what is not read is not checked.
+
+    Args:
+        shard: the ``.tar``.
+        prompt_ids: of these prompts ...
+        seeds: ... and these seeds.
+
+    Raises:
+        UserError: no marker or table, tar and marker disagree in size, or a sample is not there as the table says.
+
+    """
+    rows = _rows_of(shard, prompt_ids, seeds)
+    if not rows:
+        return
+    _marker_of_whole(shard)
+    try:
+        with shard.open("rb", buffering=0) as file:
+            for place in member_places(shard):
+                key, _, ending = place.name.rpartition(".")
+                if ending not in FORMATS or key not in rows:
+                    continue
+                row = rows.pop(key)
+                encoded = os.pread(file.fileno(), place.size, place.offset)
+                if len(encoded) != row["bytes"]:
+                    raise damaged_shard(shard, f"{place.name} has {len(encoded)} bytes, its row says {row['bytes']}")
+                yield Sample(
+                    row["seed"], row["prompt_id"], row["prompt"], row["split"], row["noise_sha256"], encoded
+                )  # fmt: skip
+                if not rows:
+                    return
+    except (OSError, tarfile.TarError) as error:
+        raise damaged_shard(shard, f"{type(error).__name__}: {error}") from error
+    raise damaged_shard(shard, f"it lacks {next(iter(rows))}, which its table says is there")
+
+
+def _rows_of(shard: Path, prompt_ids: Set[int], seeds: Set[int]) -> dict[str, dict[str, Any]]:
+    """Key -> row of the shard's table, of the images of these prompts and seeds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = shard.with_suffix(".parquet")
+    wanted = [("seed", "in", sorted(seeds)), ("prompt_id", "in", sorted(prompt_ids)), ("status", "==", OK)]
+    if not seeds or not prompt_ids:
+        return {}
+    try:
+        rows = pq.read_table(table, columns=[*Sample._fields[:-1], "key", "bytes"], filters=wanted).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged_shard(shard, f"its table cannot be read: {error}") from error
+    return {row["key"]: row for row in rows}
 
 
 def _samples(shard: Path) -> Iterator[Sample]:

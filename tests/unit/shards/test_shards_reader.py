@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader
 from seedml.errors import UserError
 from seedml.files import sha256_of
 from seedml.grid import Cell
-from seedml.shards.reader import read_batches, read_marker, read_shard, sample_pipeline
+from seedml.shards.format import Record
+from seedml.shards.reader import read_batches, read_chosen, read_marker, read_shard, sample_pipeline
+from seedml.shards.writer import ShardWriter
 
 KINDS = "ignore:.*:DeprecationWarning"  # of the libraries that read along
 
@@ -37,6 +39,69 @@ def test_samples_come_in_order_with_their_pixels(shards: list[Path]) -> None:
         assert np.array_equal(sample.pixels(), pixels(Cell(sample.seed, sample.prompt_id)))
         assert (sample.split, sample.prompt) == ("train", f"prompt {sample.prompt_id}: café")
         assert sample.noise_sha256 == f"{sample.seed:064x}"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds"),
+    [
+        ({1, 3}, {0, 2, 11, 40}),
+        ({0, 1, 2, 3}, {0}),
+        (set(range(4)), set(range(50))),
+        ({2}, {99}),
+        (set(), {1}),
+        ({1}, set()),
+    ],
+)
+def test_chosen_samples_are_those_of_the_whole_reading(shards: list[Path], prompts: set[int], seeds: set[int]) -> None:
+    for shard in shards:
+        found = list(read_chosen(shard, prompts, seeds))
+        assert found == [s for s in read_shard(shard) if s.prompt_id in prompts and s.seed in seeds]
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux says were read")
+def test_single_pictures_of_a_large_shard_are_read_by_their_offset(tmp_path: Path) -> None:
+    """A tar of 60 pictures of 300 KB; three are wanted."""
+    noise = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
+    with ShardWriter(tmp_path, "train-000000", "png", "f" * 64) as writer:
+        for cell in cells(seeds=15, prompts=4):
+            picture = noise + cell.key.encode()
+            writer.add(Record(cell, "a prompt", "train", "0" * 64, 8, 8, picture))
+    shard = tmp_path / "train-000000.tar"
+    list(read_chosen(shard, {1}, {2}))  # whatever is imported is imported
+    before = _bytes_read()
+    found = list(read_chosen(shard, {2}, {3, 9, 14}))
+    spent = _bytes_read() - before
+    assert [sample.encoded for sample in found] == [noise + Cell(seed, 2).key.encode() for seed in (3, 9, 14)]
+    assert spent < 0.1 * shard.stat().st_size
+
+
+def _bytes_read() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar"))
+
+
+def test_a_shard_without_a_chosen_sample_is_not_opened(shards: list[Path]) -> None:
+    shards[0].unlink()
+    assert list(read_chosen(shards[0], {1}, {10})) == []
+    with pytest.raises(UserError, match=r"train-000000\.tar is damaged: the file is missing"):
+        list(read_chosen(shards[0], {1}, {1}))
+
+
+@pytest.mark.parametrize("size", [0, 512, 4096, -1024, -1])
+def test_a_cut_shard_gives_no_chosen_sample(shards: list[Path], size: int) -> None:
+    shards[0].write_bytes(shards[0].read_bytes()[:size])
+    with pytest.raises(UserError, match=r"train-000000\.tar is damaged.*bytes.*remedy"):
+        list(read_chosen(shards[0], {1}, {1}))
+
+
+def test_a_tar_that_is_not_as_its_table_says_is_refused(shards: list[Path]) -> None:
+    table = shards[0].with_suffix(".parquet")
+    table.write_bytes(shards[1].with_suffix(".parquet").read_bytes())
+    with pytest.raises(UserError, match="it lacks s0000000010_p0000002, which its table says is there"):
+        list(read_chosen(shards[0], {2}, {10}))
+    table.write_bytes(b"none")
+    with pytest.raises(UserError, match="its table cannot be read"):
+        list(read_chosen(shards[0], {2}, {1}))
 
 
 @pytest.mark.parametrize("size", [0, 100, 512, 1024, 1536, 4096, 10240, -1024, -1])
