@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -158,18 +159,28 @@ def predicting_trainer(config: TrainerConfig, callbacks: Sequence[Callback], *, 
         )  # fmt: skip
 
 
+SHOWN_EVERY = 0.25
+"""Seconds between two looks at the numbers beside a bar, which is not drawn more often."""
+
+
 class RateProgressBar(ProgressBar):
     """Lightning's loops under one bar: optimiser steps in ``fit``, batches elsewhere; the logged numbers beside it.
+
+    A number that is logged at every step stays on the device: to read it, the CPU has to wait for all that the device
+    was asked for. So it is read a few times a second. ``self.log(..., prog_bar=True)`` in a training step would have
+    Lightning read it at every step; log it without, and name it in ``each_step``.
 
     Args:
         description: what is going on, in two words.
         unit: what is counted.
+        each_step: names of numbers that training steps log.
 
     """
 
-    def __init__(self, description: str, unit: str = "step") -> None:
+    def __init__(self, description: str, unit: str = "step", each_step: Sequence[str] = ()) -> None:
         super().__init__()
-        self.description, self.unit = description, unit
+        self.description, self.unit, self.each_step = description, unit, tuple(each_step)
+        self._shown_at = -float("inf")
         self._stack = ExitStack()
         self._bar: Bar | None = None
         self._enabled = True
@@ -188,13 +199,26 @@ class RateProgressBar(ProgressBar):
             self._bar = self._stack.enter_context(progress_bar(self.description, whole, self.unit, completed))
 
     def _advance(self, trainer: pl.Trainer, steps: int = 1) -> None:
-        if self._bar is not None:
-            shown = " ".join(
-                f"{key} {value:.4g}" for key, value in trainer.progress_bar_metrics.items() if key != "v_num"
-            )
-            self._bar.advance(steps, description=f"{self.description} {shown}".rstrip())
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if now - self._shown_at < SHOWN_EVERY:
+            self._bar.advance(steps)
+            return
+        self._bar.advance(steps, description=self._described(trainer))
+        self._shown_at = now  # the numbers were read for the picture of this moment
 
-    def _close(self) -> None:
+    def _described(self, trainer: pl.Trainer) -> str:
+        """The description with the numbers of the moment."""
+        logged = trainer.callback_metrics if self.each_step else {}
+        numbers = {name: float(logged[name]) for name in self.each_step if name in logged}
+        numbers |= {name: value for name, value in trainer.progress_bar_metrics.items() if name != "v_num"}
+        return " ".join([self.description, *(f"{name} {value:.4g}" for name, value in numbers.items())])
+
+    def _close(self, trainer: pl.Trainer | None = None) -> None:
+        """End the bar, with the last numbers where ``trainer`` has them."""
+        if self._bar is not None and trainer is not None:
+            self._bar.advance(0, description=self._described(trainer))
         self._stack.close()
         self._bar = None
 
@@ -209,7 +233,7 @@ class RateProgressBar(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
-        self._close()
+        self._close(trainer)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
@@ -221,7 +245,7 @@ class RateProgressBar(ProgressBar):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
-        self._close()
+        self._close(trainer)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
@@ -233,7 +257,7 @@ class RateProgressBar(ProgressBar):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
-        self._close()
+        self._close(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the terminal in order."""

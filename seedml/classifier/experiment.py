@@ -27,7 +27,7 @@ from seedml.classifier.checkpoints import (
 )
 from seedml.classifier.confusion import confusion_counts, per_seed_table
 from seedml.classifier.data import SeedDataModule, class_labels, labels_shuffled_within_prompts
-from seedml.classifier.module import Scores, SeedClassifier
+from seedml.classifier.module import EACH_STEP, Scores, SeedClassifier
 from seedml.classifier.split_images import SplitImages
 from seedml.errors import UserError
 from seedml.files import atomic_path, atomic_write_json, differing_keys, read_json
@@ -190,7 +190,7 @@ def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> p
     where, patience = config.trainer, config.classifier.patience
     validates = not experiment.shuffled  # validation on shuffled labels says nothing
     callbacks: list[pl.Callback] = [
-        RateProgressBar(experiment.name), LearningRateMonitor("step"),
+        RateProgressBar(experiment.name, each_step=[f"{experiment.prefix}{EACH_STEP}"]), LearningRateMonitor("step"),
         KeepCheckpoints(experiment.folder, by_validation=validates),
     ]  # fmt: skip
     if validates and patience:

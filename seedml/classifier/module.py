@@ -17,6 +17,9 @@ from seedml.classifier.data import Batch
 from seedml.classifier.networks import build_network
 from seedml.classifier.schedules import make_schedule
 
+EACH_STEP = "train/loss"
+"""What every training step logs, for the progress bar."""
+
 
 class Scores(NamedTuple):
     """What the network said of each image of a split; arrays of N in the split's order."""
@@ -177,7 +180,7 @@ class SeedClassifier(pl.LightningModule):
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self._smoothing)
         self.train_sums.update(loss, logits, batch.labels)
-        self.log(f"{self.prefix}train/loss", loss, prog_bar=True)
+        self.log(f"{self.prefix}{EACH_STEP}", loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

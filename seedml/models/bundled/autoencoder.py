@@ -117,7 +117,7 @@ class AutoencoderTraining(LightningModule):
         image = self.vae.decode(mean + NOISE * torch.randn_like(mean)).sample.float()
         spread = (log_variance - 2 * math.log(NOISE)).square().mean()  # so that samples have the noise of training
         loss: Tensor = reconstruction_loss(image, target, weight) + SHRINK * (mean.square().mean() + spread)
-        self.log_dict({"loss": loss.detach(), "latent_std": mean.detach().std()}, prog_bar=True)
+        self.log_dict({"loss": loss.detach(), "latent_std": mean.detach().std()})
         return loss
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: D102 (Lightning's own type)

@@ -120,7 +120,7 @@ class DenoiserTraining(LightningModule):
         target = signal * noise - sigma * clean
         v = self.velocity(signal * clean + sigma * noise, timesteps, self.tokens(captions))
         loss = F.mse_loss(v, target)
-        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("loss", loss.detach())
         return loss
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: D102 (Lightning's own type)

@@ -55,7 +55,7 @@ class Distillation(DenoiserTraining):
             target = self._target(noisy, words, nothing, start, middle, end)
         v = self.unet(noisy, start, words).sample.float()
         loss: Tensor = (v - target).square().mean()
-        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("loss", loss.detach())
         return loss
 
     def _time(self, k: Tensor) -> Tensor:

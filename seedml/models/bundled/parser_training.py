@@ -70,7 +70,7 @@ class ParserTraining(LightningModule):
         _, categories, measures, mask = self.parser(x)
         loss = category_loss(categories.float(), scenes) + mask_loss(mask.float(), masks.float())
         loss = loss + 4 * F.l1_loss(measures.float(), measures_of(scenes))
-        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("loss", loss.detach())
         return loss
 
     @torch.no_grad()

@@ -186,7 +186,8 @@ def _fit(config: TrainingConfig, stage: Stage, folder: Path, tracker: Tracker) -
         max_steps=stage.config.steps, gradient_clip_val=1.0, logger=logger, log_every_n_steps=50,
         enable_model_summary=False,
         callbacks=[
-            checkpoint, EMAWeightAveraging(decay=0.98, update_every_n_steps=4), RateProgressBar(f"train {stage.name}"),
+            checkpoint, EMAWeightAveraging(decay=0.98, update_every_n_steps=4),
+            RateProgressBar(f"train {stage.name}", each_step=("loss", "latent_std")),
             *([LearningRateMonitor()] if logger else []),
         ],
     )  # fmt: skip
