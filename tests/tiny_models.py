@@ -40,7 +40,7 @@ def tiny_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=[], model_max_length=77)
 
 
-def _text_config(tokenizer: CLIPTokenizer, projection: int = 32) -> CLIPTextConfig:
+def text_config(tokenizer: CLIPTokenizer, projection: int = 32) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
         projection_dim=projection, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
@@ -69,7 +69,7 @@ def tiny_stable_diffusion(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         pipeline = StableDiffusionPipeline(
-            vae=_vae(), text_encoder=CLIPTextModel(_text_config(tokenizer)).eval(), tokenizer=tokenizer,
+            vae=_vae(), text_encoder=CLIPTextModel(text_config(tokenizer)).eval(), tokenizer=tokenizer,
             unet=UNet2DConditionModel(
                 block_out_channels=(8, 16), layers_per_block=1, sample_size=LATENT, norm_num_groups=8,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -93,8 +93,8 @@ def tiny_sdxl(folder: Path, seed: int = 0, turbo: bool = False) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         pipeline = StableDiffusionXLPipeline(
-            vae=_vae(), text_encoder=CLIPTextModel(_text_config(tokenizer)).eval(), tokenizer=tokenizer,
-            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)).eval(), tokenizer_2=tokenizer,
+            vae=_vae(), text_encoder=CLIPTextModel(text_config(tokenizer)).eval(), tokenizer=tokenizer,
+            text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer)).eval(), tokenizer_2=tokenizer,
             unet=UNet2DConditionModel(
                 block_out_channels=(8, 16), layers_per_block=1, sample_size=LATENT, norm_num_groups=8,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
