@@ -58,7 +58,7 @@ def _model(card: SeedCard, recipe: Recipe) -> dict[str, Any]:
     return {
         "name": card.model, "path": recipe.path, "revision": card.revision, "variant": recipe.variant,
         "height": recipe.height, "width": recipe.width, "scheduler_options": dict(recipe.scheduler_options),
-        **_sampler(card),
+        **recipe.model_options, **_sampler(card),
     }  # fmt: skip
 
 

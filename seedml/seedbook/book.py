@@ -16,6 +16,7 @@ from seedml.seedbook.fields import Fields
 from seedml.seedbook.seal import VERSION as VERSION
 from seedml.seedbook.seal import check_seal, sealed
 from seedml.seedbook.spread_out import farthest_first
+from seedml.seedbook.transfer import Transfer
 
 FILE = "seedbook.json"
 LISTS = ("golden", "inferior", "diverse")
@@ -36,6 +37,7 @@ class Recipe:
         step_seed: the same of the noise added while sampling.
         weights: what makes these weights these weights: a hash of the folder, or the hub's commit.
         versions: of the libraries that made the pictures.
+        model_options: what else of ``model.…`` was not left as it is: LoRA, autoencoder, arguments of the call …
 
     """
 
@@ -49,6 +51,7 @@ class Recipe:
     step_seed: int | None
     weights: Mapping[str, Any]
     versions: Mapping[str, str]
+    model_options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, raw: object) -> Recipe:
@@ -59,7 +62,12 @@ class Recipe:
             height=own.whole("height"), width=own.whole("width"), scheduler_options=own.objects("scheduler_options"),
             initial_seed=own.whole_or_none("initial_seed"), step_seed=own.whole_or_none("step_seed"),
             weights=own.objects("weights"), versions=own.objects("versions"),
+            model_options=own.objects("model_options"),
         )  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        """As in ``seedbook.json``; books of models without further options are as they were before there were any."""
+        return {key: value for key, value in asdict(self).items() if value or key != "model_options"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class SeedBook:
         rule: how seeds were chosen.
         confirmation: what the choice is worth on held-out prompts.
         advice: purpose -> seeds to use and to avoid.
+        transfer: other study -> what it says of the seeds, where ``seedml compare`` found it out.
         folder: where it was read from.
 
     """
@@ -113,6 +122,7 @@ class SeedBook:
     rule: Mapping[str, Any] = field(default_factory=dict)
     confirmation: Mapping[str, Any] = field(default_factory=dict)
     advice: Mapping[str, Advice] = field(default_factory=dict)
+    transfer: Mapping[str, Transfer] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)
 
     @classmethod
@@ -154,6 +164,7 @@ class SeedBook:
             recipe=Recipe.read(raw["recipe"]) if "recipe" in own else None,
             rule=own.objects("rule"), confirmation=own.objects("confirmation"),
             advice={purpose: Advice.read(entry, purpose) for purpose, entry in advice.items()},
+            transfer={study: Transfer.read(entry, study) for study, entry in own.objects("transfer").items()},
         )  # fmt: skip
         book._check()
         return book
@@ -172,16 +183,21 @@ class SeedBook:
                                 remedy="run `seedml select` again")  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        """``seedbook.json`` as an object, with version and hash."""
+        """``seedbook.json`` as an object, with version and hash.
+
+        A book of which no other study says anything has no field ``transfer``, as books had none before there was one.
+        """
+        told = {study: transfer.as_json() for study, transfer in self.transfer.items()}
         return sealed({
             "name": self.name, "model": self.model, "created": self.created, "rule": dict(self.rule),
-            "recipe": None if self.recipe is None else asdict(self.recipe),
+            "recipe": None if self.recipe is None else self.recipe.as_json(),
             "cards": [card.as_json() for card in self.cards],
             **{name: list(seeds) for name, seeds in self.lists.items()},
             "spaces": {name: dict(space) for name, space in self.spaces.items()},
             "confirmation": dict(self.confirmation),
             "advice": {name: {"use": list(advice.use), "avoid": list(advice.avoid), "basis": advice.basis}
                        for name, advice in self.advice.items()},
+            **({"transfer": told} if told else {}),
         })  # fmt: skip
 
     def save(self, path: str | Path) -> None:
@@ -193,6 +209,20 @@ class SeedBook:
         book = replace(self, advice={**self.advice, purpose: advice})
         book._check()
         return book
+
+    def with_transfers(self, told: Mapping[str, Transfer]) -> SeedBook:
+        """The book with what other studies say of its seeds; what it knew of the same studies is replaced."""
+        return replace(self, transfer={**self.transfer, **told})
+
+    def made_with(self) -> dict[str, Any]:
+        """How the pictures were made that the book is about: model, latent shape, size, sampler, generator device."""
+        card = self.cards[0]
+        size = {} if self.recipe is None else {"height": self.recipe.height, "width": self.recipe.width}
+        return {
+            "model": card.model, "latent_shape": list(card.latent_shape), **size, "scheduler": card.scheduler,
+            "steps": card.steps, "guidance_scale": card.guidance_scale, "dtype": card.dtype,
+            "generator_device": card.generator_device,
+        }  # fmt: skip
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seedml.config import ModelConfig
 from seedml.files import read_json
 from seedml.per_seed.columns import ColumnStatistics
 from seedml.per_seed.intervals import Interval
@@ -85,8 +86,16 @@ def recipe(config: StudyConfig, dataset: ShardDataset) -> dict[str, Any]:
         "path": config.model.path, "variant": config.model.variant, "pipeline": model["pipeline"],
         "height": model["height"], "width": model["width"], "scheduler_options": config.model.scheduler_options,
         "initial_seed": config.noise.initial_seed, "step_seed": config.noise.step_seed,
-        "weights": settings.get("weights", {}), "versions": versions,
+        "weights": settings.get("weights", {}), "versions": versions, **_further(config.model),
     }  # fmt: skip
+
+
+def _further(model: ModelConfig) -> dict[str, Any]:
+    """What of the model's keys that few models need is not left at its default."""
+    default = ModelConfig()
+    names = ("call_options", "safety_checker", "config", "vae", "lora")
+    changed = {name: getattr(model, name) for name in names if getattr(model, name) != getattr(default, name)}
+    return {"model_options": changed} if changed else {}
 
 
 def noise_hashes(tables: Sequence[Path]) -> dict[int, str]:
