@@ -561,6 +561,15 @@ class TrackingConfig:
 
 
 @dataclass
+class PlanConfig:
+    """What ``seedml plan`` knows of other machines."""
+
+    warmups: str | None = None
+    """JSON file of measured warm-ups: what ``plan`` measures on an accelerator is put into it, and what was measured of
+    the same model and sampler elsewhere gives the GPU hours; null = neither is done."""
+
+
+@dataclass
 class StudyConfig:
     """One study: seeds × prompts of one model, and what is asked of the images."""
 
@@ -583,6 +592,7 @@ class StudyConfig:
     apply: ApplyConfig = field(default_factory=ApplyConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     dry_run: bool = False
     """Print the plan and touch nothing."""
     retry_failed: bool = False

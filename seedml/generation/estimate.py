@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedml.config import config_names
+from seedml.generation import gpu_hours
 from seedml.generation.disk import free_bytes, human_bytes
-from seedml.generation.plan import Plan, plan
+from seedml.generation.gpu_hours import GpuHours
+from seedml.generation.plan import BYTES_PER_PIXEL, BYTES_PER_SAMPLE, Plan, plan
+from seedml.generation.prompt_report import report_on_prompts
 from seedml.grid import build_grid
-from seedml.prompts import load_prompts
+from seedml.prompts import MissingFileError, Prompt, load_prompts, placeholder_prompts
 from seedml.shards.dataset import FILE, open_dataset
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
     from seedml.generation.warmup import Warmup
 
+LARGE_SECONDS = 24 * 3600.0
+"""A study that takes longer on this machine's one device is told for GPUs and clusters as well."""
 _TAR_END, _TAR_RECORD = 1024, 10240
 """A tar ends with so many zeros and is padded to whole records."""
 
@@ -36,14 +43,20 @@ class MeasuredPlan:
     devices: int
     """On each node."""
     nodes: int
+    image_format: str = "png"
+    config_name: str = "<config>"
+    """What a command would name."""
+    hours: tuple[GpuHours, ...] = ()
+    """What the missing images take on each kind of GPU, where the study is large."""
+    notes: tuple[str, ...] = ()
+    """About the prompts."""
 
     @property
     def seconds(self) -> float | None:
         """For the missing images on one device, without loading the model; ``None`` where nothing was measured."""
         if self.warmup is None:
             return None
-        left = self.plan
-        return self.warmup.seconds(images=left.images_left, batches=left.batches_left, prompts=left.prompts_left)
+        return _seconds(self.plan, self.warmup)
 
     @property
     def seconds_together(self) -> float | None:
@@ -62,6 +75,9 @@ class MeasuredPlan:
         if self.plan.images_left:
             rows += [("memory", self._memory()), ("time", self._time())]
             rows += [("", line) for line in (self._time_together(), self._remark()) if line]
+        rows += [("prompts", note) for note in self.notes]
+        if self.hours:
+            rows += [("formats", self._formats()), *_titled("GPUs", self._gpus()), *_titled("cluster", self._cluster())]
         title = f"{self.plan.name}: {self.plan.grid_text()}"
         return "\n".join([title, *(f"  {name:<8}{value}" for name, value in rows)])
 
@@ -112,6 +128,38 @@ class MeasuredPlan:
             f"{': processes share the cores of a CPU' if shared else ''}"
         )
 
+    def _formats(self) -> str:
+        """Disk in every format: the study's own as above, the others guessed."""
+        if self.plan.size is None:
+            return "unknown: the model's size is not"
+        pixels = self.plan.size[0] * self.plan.size[1]
+        guesses = {
+            name: self.plan.images * (pixels * each + BYTES_PER_SAMPLE) for name, each in BYTES_PER_PIXEL.items()
+        }
+        own = f", {self.image_format} {self._source_of_bytes()}"
+        if self._source_of_bytes() == "guessed" or self.bytes_total is None:
+            own = ""
+        else:
+            guesses[self.image_format] = float(self.bytes_total)
+        told = ", ".join(f"{name} {human_bytes(count)}" for name, count in guesses.items())
+        each = ", ".join(f"{value:g}" for value in BYTES_PER_PIXEL.values())
+        return f"{told} (guessed: {each} bytes a pixel{own})"
+
+    def _gpus(self) -> list[str]:
+        if any(one.measured for one in self.hours):
+            return [one.text() for one in self.hours]
+        slow, fast = gpu_hours.BUSY
+        return [
+            f"ESTIMATE, nothing was measured: the networks' arithmetic at {slow:.0%} to {fast:.0%} of each GPU's peak",
+            *(one.text() for one in self.hours),
+            f"measure it: seedml plan {self.config_name} plan.warmups=warmups.json, on a machine with such a GPU",
+        ]
+
+    def _cluster(self) -> list[str]:
+        seeds, prompts = self.plan.largest_tile
+        tiles = self.plan.tiles - self.plan.tiles_done
+        return gpu_hours.cluster_lines(self.config_name, self.hours, tiles, seeds * prompts, self.plan.images_left)
+
     def _remark(self) -> str:
         if self.warmup is None or not self.warmup.failed:
             return ""
@@ -119,33 +167,76 @@ class MeasuredPlan:
         return f"WARNING: {self.warmup.failed} of {made} sample images were none: flat, or not a number"
 
 
+def _titled(title: str, lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first has a title."""
+    return [(title if at == 0 else "", line) for at, line in enumerate(lines)]
+
+
 def measured_plan(config: StudyConfig) -> MeasuredPlan:
-    """The plan of a study, with a few of its images made and thrown away. Writes nothing and downloads nothing.
+    """The plan of a study, with a few of its images made and thrown away. Downloads nothing.
+
+    Writes nothing but the file of ``plan.warmups``, where one is named and this machine has an accelerator.
 
     Raises:
         UserError: see :func:`~seedml.generation.plan.plan`; or the model is here and cannot be used as configured.
 
     """
-    planned = plan(config)
-    warmup, why_not = _warm_up(config) if planned.images_left else (None, "all images are there")
+    prompts, notes = _prompts(config)
+    planned = plan(config, prompts)
+    warmup, why_not = _warm_up(config, prompts) if planned.images_left else (None, "all images are there")
     bytes_total = planned.bytes_total
     if warmup is not None and warmup.bytes_per_image is not None and not planned.measured:
-        bytes_total = _bytes(config, warmup.bytes_per_image)
+        bytes_total = _bytes(config, prompts, warmup.bytes_per_image)
     return MeasuredPlan(
         plan=planned, warmup=warmup, why_not=why_not, bytes_total=bytes_total,
         bytes_free=free_bytes(Path(planned.folder)), devices=_devices(config, warmup), nodes=config.trainer.num_nodes,
+        image_format=config.shards.format, config_name=config.name if config.name in config_names() else "<config>",
+        hours=_gpu_hours(config, planned, warmup), notes=tuple(notes) if planned.images_left else (),
     )  # fmt: skip
 
 
-def _warm_up(config: StudyConfig) -> tuple[Warmup | None, str]:
+def _prompts(config: StudyConfig) -> tuple[list[Prompt], list[str]]:
+    """The study's prompts and what is to be said of them; as many without text where their file is elsewhere."""
+    try:
+        prompts = load_prompts(config.prompts)
+    except MissingFileError:
+        stand_ins = placeholder_prompts(config.prompts)
+        if stand_ins is None or (config.shard_dir / FILE).is_file():
+            raise
+        return stand_ins, [f"{config.prompts.file} is not here: planned for as many as prompts.splits names"]
+    return prompts, report_on_prompts(config, prompts).lines()
+
+
+def _warm_up(config: StudyConfig, prompts: Sequence[Prompt]) -> tuple[Warmup | None, str]:
     """What a few images take, or why none can be made here."""
     from seedml.generation.warmup import NotHereError, warm_up
 
-    prompts = load_prompts(config.prompts)
     try:
         return warm_up(config, build_grid(config, prompts), prompts, cpu_threads=_threads(config)), ""
     except NotHereError as reason:
         return None, str(reason)
+
+
+def _gpu_hours(config: StudyConfig, planned: Plan, warmup: Warmup | None) -> tuple[GpuHours, ...]:
+    """By kind of GPU: what was measured here and before, else estimates; nothing for a study of hours."""
+    images = planned.images_left
+    if not images:
+        return ()
+    own = []
+    if warmup is not None and warmup.accelerated:
+        row = gpu_hours.row_of(config, warmup, images, planned.prompts_left)
+        own = [gpu_hours.of_row(row, images)]
+        if config.plan.warmups is not None:
+            gpu_hours.keep(config, row)
+    before = gpu_hours.measured(config, images)
+    if before:
+        return tuple(before)
+    large = warmup is None or _seconds(planned, warmup) > LARGE_SECONDS
+    return tuple(own or gpu_hours.estimated(config, images)) if large else ()
+
+
+def _seconds(planned: Plan, warmup: Warmup) -> float:
+    return warmup.seconds(images=planned.images_left, batches=planned.batches_left, prompts=planned.prompts_left)
 
 
 def _threads(config: StudyConfig) -> int | None:
@@ -156,9 +247,9 @@ def _threads(config: StudyConfig) -> int | None:
     return None if threads is None else int(threads)
 
 
-def _bytes(config: StudyConfig, per_image: float) -> int:
+def _bytes(config: StudyConfig, prompts: Sequence[Prompt], per_image: float) -> int:
     """All tars together."""
-    tiles = build_grid(config, load_prompts(config.prompts)).tiles_for(config.shards)
+    tiles = build_grid(config, prompts).tiles_for(config.shards)
     ends = (len(tile) * per_image + _TAR_END for tile in tiles)
     return sum(-int(-end // _TAR_RECORD) * _TAR_RECORD for end in ends)
 

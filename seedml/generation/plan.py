@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from seedml.config import StudyConfig
     from seedml.shards.format import Marker
 
-_BYTES_PER_PIXEL = {"png": 1.5, "webp": 0.5, "jpg": 0.6}  # decoded images; drawings need less, noise more
-_BYTES_PER_SAMPLE = 4096  # tar headers, prompt, description
+BYTES_PER_PIXEL = {"png": 1.5, "webp": 0.5, "jpg": 0.6}  # decoded images; drawings need less, noise more
+BYTES_PER_SAMPLE = 4096  # tar headers, prompt, description
 _SURELY_MEASURED = 0.8
 """Shards that are to come are at least so large as those that are there."""
 _SURELY_GUESSED = 0.05
@@ -86,14 +86,18 @@ class Plan:
         return f"{self.images:,} images{size} = {self.seeds:,} seeds × {prompts}"
 
 
-def plan(config: StudyConfig) -> Plan:
+def plan(config: StudyConfig, prompts: Sequence[Prompt] | None = None) -> Plan:
     """The plan of a study.
+
+    Args:
+        config: the study.
+        prompts: its prompts; default those of the configuration.
 
     Raises:
         UserError: the prompts cannot be had, or the folder holds images made with other settings.
 
     """
-    prompts = load_prompts(config.prompts)
+    prompts = load_prompts(config.prompts) if prompts is None else prompts
     grid = build_grid(config, prompts)
     tiles = grid.tiles_for(config.shards)
     done = _done(config, grid, prompts, tiles)
@@ -135,8 +139,8 @@ def _bytes(
         }  # fmt: skip
     if size is None:
         return dict.fromkeys(("bytes_total", "bytes_left", "bytes_left_at_least"))
-    image = size[0] * size[1] * _BYTES_PER_PIXEL[config.shards.format]
-    guess = int(left * (image + _BYTES_PER_SAMPLE))
+    image = size[0] * size[1] * BYTES_PER_PIXEL[config.shards.format]
+    guess = int(left * (image + BYTES_PER_SAMPLE))
     at_least = int(left * (image * _SURELY_GUESSED + _LEAST_PER_SAMPLE))
     return {"bytes_total": guess, "bytes_left": guess, "bytes_left_at_least": at_least}
 

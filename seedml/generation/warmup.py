@@ -119,7 +119,7 @@ def warm_up(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt], *, cpu_t
 
     """
     local = replace(config, model=_local(config.model))
-    device, devices_here = _device(config.trainer)
+    device, devices_here = first_device(config.trainer)
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
     module = GenerationModule(lambda _: load_text_to_image(local, device), texts, config.noise)
     with threads(cpu_threads if device.type == "cpu" else None), torch.inference_mode():
@@ -142,8 +142,13 @@ def _local(model: ModelConfig) -> ModelConfig:
         raise NotHereError(f"the model {model.path} is not on this machine") from error
 
 
-def _device(config: TrainerConfig) -> tuple[torch.device, int]:
-    """The first device that the study's Trainer would use, and how many of its kind Lightning would find here."""
+def first_device(config: TrainerConfig) -> tuple[torch.device, int]:
+    """The first device that the study's Trainer would use, and how many of its kind Lightning would find here.
+
+    Raises:
+        NotHereError: there is no such device here.
+
+    """
     import pytorch_lightning as pl
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.utilities.exceptions import MisconfigurationException

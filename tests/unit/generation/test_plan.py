@@ -182,9 +182,9 @@ def test_time_is_shared_by_devices_and_nodes(model: Path, tmp_path: Path, monkey
 def test_devices_are_counted_as_lightning_counts_them(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: int | str, count: int
 ) -> None:
-    real = warmup._device
+    real = warmup.first_device
     alone = TrainerConfig(accelerator="cpu")
-    monkeypatch.setattr(warmup, "_device", lambda _: real(alone))  # a list of numbers is for GPUs
+    monkeypatch.setattr(warmup, "first_device", lambda _: real(alone))  # a list of numbers is for GPUs
     trainer = TrainerConfig(accelerator="cpu", devices=devices)
     assert measured_plan(tiny_study(tmp_path, model, trainer=trainer)).devices == count
 
