@@ -23,7 +23,7 @@ from seedml.classifier.learning_curve import learning_curve
 from seedml.classifier.noise_readback import noise_readback
 from seedml.classifier.retraining import retraining
 from seedml.classifier.robustness import robustness
-from seedml.classifier.transfer import transfer
+from seedml.classifier.transfer import each_folder, pictures_of, transfer
 from seedml.errors import UserError
 from seedml.files import atomic_write_json, differing_keys, fingerprint, read_json, sha256_of
 from seedml.tracking import is_rank_zero
@@ -46,6 +46,10 @@ class Control:
     """Whether all processes take part; else only the first one does."""
     settings: tuple[str, ...] = ()
     """Keys of the configuration's section ``classifier`` that decide this control's outcome and no other's."""
+    made_from: Callable[[], str | None] = lambda: None
+    """A hash of what it looks at beside the study's own pictures; ``None`` where that is nothing, or not there."""
+    folder: str = ""
+    """Of another data set, whose pictures it looks at."""
 
 
 def shuffled_labels(context: Context) -> Found:
@@ -114,26 +118,30 @@ def wanted_controls(config: StudyConfig) -> Iterator[tuple[str, Control]]:
     """The configured controls with names for their files: those of ``controls``, then one for each of ``transfer``."""
     for name in config.classifier.controls:
         yield name, CONTROLS[name]
-    for folder in config.classifier.transfer:
-        yield f"transfer-{fingerprint({'folder': folder})[:8]}", Control(_transfer_from(folder))
+    for folder in each_folder(config.classifier.transfer):
+        yield f"transfer-{fingerprint({'folder': str(Path(folder).resolve())})[:8]}", _transfer_from(folder)
 
 
-def _transfer_from(folder: str) -> Callable[[Context], Found]:
-    return lambda context: {"transfer": [transfer(context, folder)]}
+def _transfer_from(folder: str) -> Control:
+    return Control(
+        lambda context: {"transfer": [transfer(context, folder)]}, made_from=lambda: pictures_of(folder), folder=folder
+    )
 
 
 def is_done(config: StudyConfig, folder: Path, name: str, control: Control) -> bool:
-    """Whether the control was run with these settings.
+    """Whether the control was run with these settings, on the pictures that are there now.
 
     Raises:
         UserError: it was run with others.
 
     """
-    path = _path(folder, name)
+    path = path_of(folder, name)
     if not path.is_file():
         return False
-    old: Any = read_json(path).get("settings")
-    new = _settings(config, control)
+    stored: Any = read_json(path)
+    old, new, pictures = stored.get("settings"), _settings(config, control), control.made_from()
+    if pictures is not None and stored.get("made_from") != pictures:
+        return False
     if old != new:
         raise UserError(
             f"{path} was made with other settings: {', '.join(differing_keys(old, new))}",
@@ -149,7 +157,18 @@ def run_controls(context: Context) -> None:
         if control.trains or is_rank_zero(os.environ):
             found = control.run(context)
             if is_rank_zero(os.environ):
-                atomic_write_json(_path(folder, name), {"settings": _settings(config, control), "found": found})
+                content: dict[str, Any] = {"settings": _settings(config, control), "made_from": control.made_from()}
+                atomic_write_json(path_of(folder, name), content | {"found": found})
+                _forget_others(folder, name, control.folder)
+
+
+def _forget_others(folder: Path, name: str, other: str) -> None:
+    """Remove what was found on the same data set before under another name of its folder."""
+    for path in (folder / "controls").glob("transfer-*.json") if other else ():
+        found: Any = read_json(path)["found"]
+        places = {Path(entry["folder"]).resolve() for entry in found["transfer"]}
+        if path.stem != name and places == {Path(other).resolve()}:
+            path.unlink()
 
 
 def add_findings(metrics: dict[str, Any], folder: Path) -> None:
@@ -175,7 +194,8 @@ def _order(path: Path) -> tuple[int, str]:
     return (names.index(path.stem) if path.stem in names else len(names), path.stem)
 
 
-def _path(folder: Path, name: str) -> Path:
+def path_of(folder: Path, name: str) -> Path:
+    """Where the findings of a control are kept, in the classifier's folder."""
     return folder / "controls" / f"{name}.json"
 
 

@@ -7,6 +7,7 @@ noise of a seed is the same in both, that which survives the change of model is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from seedml.classifier.full_size import MOST_IMAGES, chosen_samples, some_prompt
 from seedml.classifier.noise_readback import recorded_noise
 from seedml.classifier.robustness import UNTOUCHED, recognised
 from seedml.errors import UserError
-from seedml.files import differing_keys
-from seedml.shards.dataset import ShardDataset, open_dataset
+from seedml.files import differing_keys, fingerprint
+from seedml.shards.dataset import FILE, ShardDataset, open_dataset
+from seedml.shards.reader import read_marker
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -47,6 +49,26 @@ def check_transfer(config: StudyConfig, dataset: ShardDataset) -> None:
                 legal="a data set with prompts of this study's test split, or others",
                 remedy="generate it with more prompts, or with others",
             )  # fmt: skip
+
+
+def each_folder(folders: Iterable[str]) -> list[str]:
+    """The folders, each once, whatever the spelling: the first one counts."""
+    by_place: dict[Path, str] = {}
+    for folder in folders:
+        by_place.setdefault(Path(folder).resolve(), folder)
+    return list(by_place.values())
+
+
+def pictures_of(folder: str) -> str | None:
+    """A hash of all pictures that the data set holds now; ``None`` where there is none any more.
+
+    It changes where the data set was made again with other settings, grew, or had failed images made again.
+    """
+    if not (Path(folder) / FILE).is_file():
+        return None
+    other = open_dataset(Path(folder))
+    tars = {shard.name: read_marker(shard).sha256 for shard in other.shards()}
+    return fingerprint({"settings": other.fingerprint, "tars": tars})
 
 
 def _shared_seeds(config: StudyConfig, other: ShardDataset) -> frozenset[int]:

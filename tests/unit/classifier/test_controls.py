@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,59 @@ def test_done_is_done_and_a_control_of_other_settings_is_refused(finished, monke
     other = replace(config, classifier=replace(config.classifier, control_epochs=7))
     with pytest.raises(UserError, match=r"shuffled_labels\.json was made with other settings: control_epochs.*delete"):
         run(other)
+
+
+def transfers(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "classifier" / "controls").glob("transfer-*.json"))
+
+
+@pytest.fixture
+def copied(planted, finished, tmp_path):
+    """The finished study with the other data set, in a place of their own."""
+    for name in ("runs", "shards"):
+        shutil.copytree(planted / name, tmp_path / name)
+    for name in transfers(tmp_path / "runs" / "tiny"):
+        (tmp_path / "runs" / "tiny" / "classifier" / "controls" / name).unlink()
+    own = study(tmp_path, transfer=[str(tmp_path / "shards" / "other")])
+    run(own)
+    return own
+
+
+def test_another_data_set_that_was_made_again_is_looked_at_again(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "_trainer", None)
+    path = copied.run_dir / "classifier" / "controls" / transfers(copied.run_dir)[0]
+    before = path.stat().st_mtime_ns
+    run(copied)
+    assert path.stat().st_mtime_ns == before
+    shutil.rmtree(tmp_path / "shards" / "other")
+    plant_shards(other_study(tmp_path), lambda seed, prompt_id: planted_picture(seed, prompt_id) if seed != 3 else None)
+    (found,) = run(copied)["transfer"]
+    assert found["n"] == (SEEDS - 1) * 6
+    assert transfers(copied.run_dir) == [path.name]
+    after = path.read_bytes()
+    shutil.rmtree(tmp_path / "shards" / "other")
+    assert run(copied)["transfer"] == [found]  # what is gone cannot be looked at again: the finding stays
+    assert path.read_bytes() == after
+
+
+def test_two_spellings_of_one_folder_count_once(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "_trainer", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("shards")
+    copied.classifier.transfer = ["shards/other", "./shards/other/", "link/other", str(tmp_path / "shards" / "other")]
+    assert len(run(copied)["transfer"]) == 1
+    assert len(transfers(copied.run_dir)) == 1
+
+
+def test_a_finding_under_an_older_name_of_the_folder_is_replaced(copied, monkeypatch):
+    monkeypatch.setattr(experiment, "_trainer", None)
+    folder = copied.run_dir / "classifier" / "controls"
+    (path,) = folder.glob("transfer-*.json")
+    content = json.loads(path.read_text())
+    del content["made_from"]
+    path.rename(folder / "transfer-00000000.json").write_text(json.dumps(content))
+    assert len(run(copied)["transfer"]) == 1
+    assert transfers(copied.run_dir) == [path.name]
 
 
 def test_findings_that_a_kill_kept_from_the_metrics_get_there(finished, monkeypatch):
