@@ -154,7 +154,7 @@ def _diverse(run: Run, found: Mapping[str, Any]) -> ApplicationPart:
         _prompts(found),
         f"Seeds {', '.join(map(str, chosen['seeds']))}: {method.replace('_', ' ')} of {space}, among the seeds that "
         f"are {among.replace('_', ' ')}, against random seeds of the same kind and of any "
-        f"({len(found['seeds']['random'])}). Which set stands here was fixed before; the others are below.",
+        f"({len(found['seeds']['random'])}). {_which_set(found)}",
     ]
     if "fid" in chosen:
         worse = chosen["fid"]
@@ -176,6 +176,20 @@ def _diverse(run: Run, found: Mapping[str, Any]) -> ApplicationPart:
     )  # fmt: skip
 
 
+def _which_set(found: Mapping[str, Any]) -> str:
+    """Whether the set in front is the one that the configuration named."""
+    if "headline_wanted" not in found:
+        return "Which set stands here was fixed before; the others are below."
+    return (
+        f"This is not the set that was fixed before, {_set_words(found['headline_wanted'])}: it could not be made, as "
+        f"{found['headline_why_not']}. The first of those that could stands here; the others are below."
+    )
+
+
+def _set_words(name: str) -> str:
+    return name.replace(".", ", ").replace("_", " ")
+
+
 def _named_spaces(chosen: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Keys of what variety was told by, in reading order, with their words; a user's own by their own names."""
     measured = [key for key, entry in chosen.items() if isinstance(entry, Mapping) and key != "fid"]
@@ -187,7 +201,7 @@ def _other_sets(found: Mapping[str, Any]) -> Table:
     """Every set, one a row: relative gains over random seeds of the same kind."""
     keys = ("features", "position", "vendi")
     rows = tuple(
-        (label.replace(".", ", ").replace("_", " "),
+        (_set_words(label),
          *(_words(entry.get(key, {}).get("gain"), share=True) for key in keys),
          _words(entry.get("fid", {}).get("worse")))
         for label, entry in found["sets"].items()

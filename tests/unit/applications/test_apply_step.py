@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -25,6 +26,7 @@ from seedml.files import atomic_write_json, read_json
 from seedml.measurement import measure
 from seedml.prompts import load_prompts
 from seedml.report.page import write_report
+from seedml.seedbook import sealed
 from seedml.selection import select
 from seedml.shards.dataset import complete_dataset
 from seedml.summarize import summarize
@@ -87,6 +89,35 @@ def test_sets_are_of_distinct_seeds_of_the_study(study: StudyConfig) -> None:
     for entry in sets.values():
         assert len(set(entry["seeds"])) == 2
         assert set(entry["seeds"]) <= set(study.seed_list)
+
+
+def test_the_headline_is_of_the_set_that_was_configured(study: StudyConfig) -> None:
+    found = _read(study, "diverse_sampling")
+    assert found["headline"] == "features+position.max_sum.not_inferior"
+    assert "headline_wanted" not in found
+
+
+def test_another_headline_set_is_spoken_of(study: StudyConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    """No pool of golden seeds is large enough: the file, the terminal and the page say which set stands for it."""
+    config, before = deepcopy(study), study.run_dir
+    config.runs.root = str(before.parent.parent / "other")
+    shutil.copytree(before, config.run_dir)
+    for path in config.run_dir.glob(".steps/apply*"):
+        path.unlink()
+    raw = read_json(config.run_dir / "seedbook.json")
+    cards = [card | {"verdict": "inconclusive"} for card in raw["cards"]]  # type: ignore[attr-defined]
+    atomic_write_json(config.run_dir / "seedbook.json", sealed(raw | {"cards": cards, "golden": [], "inferior": []}))
+    config.apply.run, config.apply.diverse_among = ["diverse_sampling"], "golden"
+    apply(config, NullTracker())
+    found = _read(config, "diverse_sampling")
+    assert found["headline_wanted"] == "features+position.max_sum.golden"
+    assert found["headline_why_not"] == "fewer than 2 seeds are golden"
+    assert found["headline"] in found["sets"]
+    told = "features+position.max_sum.golden cannot be made (fewer than 2 seeds are golden); "
+    assert f"{told}{found['headline']} stands for it" in capsys.readouterr().err
+    page = write_report(config, NullTracker()).read_text()
+    assert "not the set that was fixed before, features+position, max sum, golden: it could not be made" in page
+    assert "Which set stands here was fixed before" in write_report(study, NullTracker()).read_text()
 
 
 def test_the_curve_runs_from_one_seed_to_the_other(study: StudyConfig) -> None:
