@@ -211,13 +211,14 @@ def _move(part: torch.nn.Module, device: torch.device) -> None:
 @contextmanager
 def _explained(key: str, place: Path) -> Iterator[None]:
     """Errors of reading weights as a user's mistake, in one line."""
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
     from safetensors import SafetensorError
 
     try:
         yield
     except UserError:
         raise
-    except (*UNREAD, SafetensorError) as error:
+    except (*UNREAD, SafetensorError, SingleFileComponentError) as error:
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         raise _unusable(key, place, lines[0] if lines else type(error).__name__) from error
 
