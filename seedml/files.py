@@ -125,7 +125,7 @@ def step_is_done(run_dir: Path, step: str, settings: Mapping[str, object]) -> bo
         return True
     raise UserError(
         f"{run_dir} holds results of `{step}` made with other settings: {', '.join(differing_keys(old, normal))}",
-        remedy=f"choose another name=…, put the old settings back, or delete {run_dir}",
+        remedy=f"choose another name=…, put the old settings back, or delete {marker} to have them made anew",
     )
 
 
