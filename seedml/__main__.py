@@ -123,8 +123,23 @@ n, by, where, seeds and draw choose seeds as in seedml sample""",
     "compare": _Step(
         "put finished studies beside the first one, seed by seed: order of seeds, chosen seeds, attributes, pictures",
         "runs/<name>/ of two or more studies, and their shards where they still are",
-        "runs/compare-<names>/, or name=…: compare.html, compare.json, tables and a W&B run",
+        "runs/compare-<names>/, or name=…: compare.html, compare.json, tables and a W&B run; with books=true also into"
+        " the studies' seed books",
         "seedml compare runs/quickstart runs/guidance_3 name=guidance",
+    ),
+    "doctor": _Step(
+        "look at what a study needs: weights and their hashes, libraries, device and memory, disk, prompts, reference,"
+        " W&B; names the command that gets what is missing. Status 1 where the study cannot run yet",
+        "the configuration; no network",
+        "nothing; with --json one JSON object on stdout",
+        "seedml doctor quickstart",
+    ),
+    "track": _Step(
+        "send to Weights & Biases what it does not have of a run: after a kill, offline, or when its server was away;"
+        " nothing is sent twice",
+        "runs/<name>/tracking/",
+        "W&B runs, and runs/<name>/tracking/<step>.sent.json, which says what W&B has",
+        "seedml track runs/quickstart tracking.entity=my-team",
     ),
     "train": _Step(
         "train the bundled model from zero; an interrupted training goes on",
@@ -145,6 +160,7 @@ _USAGE = """seedml {version}: what the random seed does in text-to-image diffusi
 usage: seedml <step> <config> [key=value …]
        seedml sample <seed book> "<prompt>" [key=value …]
        seedml compare <run> <run> … [key=value …]
+       seedml track <run> …
        seedml <step> --help
        seedml --version
 
@@ -202,7 +218,7 @@ def _run(words: list[str]) -> None:
             "no step is given", legal=", ".join(STEPS), remedy="try seedml --help, or seedml study quickstart"
         )
     step, *rest = words
-    own_words = {"train": _train, "compare": _compare}
+    own_words = {"train": _train, "compare": _compare, "track": _track, "doctor": _doctor}
     if step in ("-h", "--help", "help"):
         print(_usage())
     elif step in ("-V", "--version"):
@@ -233,6 +249,7 @@ def _step_usage(name: str) -> str:
         "sample": '<seed book> "<prompt>"',
         "export": "<seed book>",
         "compare": "<run> <run> …",
+        "track": "<run> …",
     }
     argument = arguments.get(name, "<config>")
     return _STEP_USAGE.format(name=name, argument=argument, does=step.does[0].upper() + step.does[1:] + ".", step=step)
@@ -240,14 +257,8 @@ def _step_usage(name: str) -> str:
 
 def _study_step(step: str, words: Sequence[str]) -> None:
     """Run one step of a study; ``dry_run=true`` prints the plan instead."""
-    from seedml.config import config_names, load_config
-
     words, machine = [word for word in words if word != "--json"], "--json" in words
-    if not words or "=" in words[0]:
-        raise UserError(f"{step} is given no configuration", given=words[0] if words else None,
-                        legal=f"{', '.join(config_names())}, or a path",
-                        remedy=f"write seedml {step} quickstart")  # fmt: skip
-    config = load_config(words[0], words[1:])
+    config = _config_of(step, words)
     runner = "plan" if config.dry_run else step
     _refuse_what_says_nothing(config, step, words[0])
     if machine and (runner not in _WITH_JSON or config.image is not None):
@@ -265,6 +276,17 @@ def _study_step(step: str, words: Sequence[str]) -> None:
         _for_a_program(RUNNERS[runner], config)
     else:
         RUNNERS[runner](config)
+
+
+def _config_of(step: str, words: Sequence[str]) -> StudyConfig:
+    """The configuration that a step's words name."""
+    from seedml.config import config_names, load_config
+
+    if not words or "=" in words[0]:
+        raise UserError(f"{step} is given no configuration", given=words[0] if words else None,
+                        legal=f"{', '.join(config_names())}, or a path",
+                        remedy=f"write seedml {step} quickstart")  # fmt: skip
+    return load_config(words[0], words[1:])
 
 
 def _refuse_what_says_nothing(config: StudyConfig, step: str, name: str) -> None:
@@ -312,6 +334,15 @@ def _train(words: Sequence[str]) -> None:
     train(words[1:])
 
 
+def _doctor(words: Sequence[str]) -> None:
+    """Say what a study needs and what of it is missing."""
+    _quieten_libraries()
+    config = _config_of("doctor", [word for word in words if word != "--json"])
+    from seedml.doctor import doctor
+
+    doctor(config, as_json="--json" in words)
+
+
 def _is_book(word: str) -> bool:
     """Whether the word names a seed book, not a configuration."""
     from pathlib import Path
@@ -335,6 +366,13 @@ def _compare(words: Sequence[str]) -> None:
     from seedml.compare import compare
 
     compare(words)
+
+
+def _track(words: Sequence[str]) -> None:
+    """Send journals to W&B."""
+    from seedml.tracking.track import track
+
+    track(words)
 
 
 def _quieten_libraries() -> None:

@@ -52,11 +52,11 @@ class PromptReport:
 
     def lines(self) -> list[str]:
         """For people; nothing where there is nothing to say."""
-        lines = [f"{self.repeated:,} repeated prompts are left out"] if self.repeated else []
+        lines = [f"repetitions left out: {self.repeated:,}"] if self.repeated else []
         return lines + [
-            f"{len(encoder.too_long):,} prompts are longer than the {encoder.room} tokens that {encoder.tokenizer} "
-            f"reads, and are cut: prompt {', '.join(map(str, encoder.too_long[:3]))}"
-            f"{' …' if len(encoder.too_long) > 3 else ''}"
+            f"longer than the {encoder.room} tokens that {encoder.tokenizer} reads, so that it cuts them: "
+            f"{len(encoder.too_long):,} (prompt {', '.join(map(str, encoder.too_long[:3]))}"
+            f"{' …' if len(encoder.too_long) > 3 else ''})"
             for encoder in self.encoders or ()
             if encoder.too_long
         ]

@@ -23,12 +23,13 @@ from seedml.prompts.objects import object_prompts
 COLUMNS: Mapping[str, tuple[str, ...]] = {"parti": ("Prompt",), "drawbench": ("Prompts", "Prompt")}
 """Published set -> the names of its column of prompts."""
 SOURCES: Mapping[str, str] = {
-    "coco": "captions_val2014.json or captions_train2014.json of http://images.cocodataset.org/annotations/"
-    "annotations_trainval2014.zip",
-    "parti": "https://raw.githubusercontent.com/google-research/parti/main/PartiPrompts.tsv",
-    "drawbench": "DrawBench as CSV, linked from https://imagen.research.google",
+    "coco": "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2014.zip && unzip "
+    "annotations_trainval2014.zip -d data/coco, then prompts.file=data/coco/annotations/captions_val2014.json",
+    "parti": "curl -LO https://raw.githubusercontent.com/google-research/parti/main/PartiPrompts.tsv, then "
+    "prompts.file=PartiPrompts.tsv",
+    "drawbench": "save DrawBench (linked from https://imagen.research.google) as CSV, then prompts.file=<that file>",
 }
-"""Published set -> where its file is. Nothing is downloaded."""
+"""Published set -> how to get its file. Nothing is downloaded by itself."""
 
 
 class Prompt(NamedTuple):
@@ -102,14 +103,14 @@ def _bundled(name: str) -> dict[int, str]:
 
 def _lines(config: PromptsConfig, path: Path) -> dict[int, str]:
     """``prompt_id`` -> entry of the file, ascending."""
-    remedy = f"download {SOURCES[config.set]}, and name the file in prompts.file" if config.set else "check the path"
-    if config.set == "coco":
-        if path.suffix.lower() != ".json":
-            raise UserError("prompts.set=coco reads COCO's own files", given=str(path), legal="captions_….json",
-                            remedy="for a file of your own say prompts.set=null as well")  # fmt: skip
-        return dict(sorted(read_coco(path, config.captions_per_image, remedy).items()))
+    remedy = SOURCES[config.set] if config.set else "check the path"
+    if config.set == "coco" and path.suffix.lower() != ".json":
+        raise UserError("prompts.set=coco reads COCO's own files", given=str(path), legal="captions_….json",
+                        remedy="for a file of your own say prompts.set=null as well")  # fmt: skip
     columns = (config.column,) if config.column else COLUMNS.get(str(config.set), ())
     try:
+        if config.set == "coco":
+            return dict(sorted(read_coco(path, config.captions_per_image, remedy).items()))
         return dict(enumerate(read_lines(path, columns)))
     except MissingFileError as error:
         if config.set is None:

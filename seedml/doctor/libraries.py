@@ -1,0 +1,68 @@
+"""Python, the libraries that the package requires, and the extras that this study needs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from seedml.doctor.findings import MISSING, NOTE, OK, Finding
+from seedml.models.bundled import draws_scenes
+
+if TYPE_CHECKING:
+    from seedml.config import StudyConfig
+
+PACKAGE = "seedml"
+_SHOWN = ("torch", "diffusers", "transformers", "pytorch-lightning", "wandb")
+
+
+def look_at_libraries(config: StudyConfig) -> Iterator[Finding]:
+    """What is installed, against what the package asks for."""
+    wrong = [problem for requirement in required() if (problem := _problem(requirement))]
+    if wrong:
+        yield Finding("libraries", MISSING, "; ".join(wrong), f"pip install --upgrade {PACKAGE}")
+    else:
+        shown = ", ".join(f"{name} {version(name)}" for name in _SHOWN)
+        yield Finding("libraries", OK, f"Python {platform.python_version()}, {shown}")
+    for extra, why, state in _extras(config):
+        problems = [problem for requirement in required(extra) if (problem := _problem(requirement))]
+        yield (
+            Finding(f"extra {extra}", state, f"{why}: {'; '.join(problems)}", f"pip install '{PACKAGE}[{extra}]'")
+            if problems
+            else Finding(f"extra {extra}", OK, why)
+        )
+
+
+def required(extra: str = "") -> list[Requirement]:
+    """What the package asks for, always or with one of its extras."""
+    found = []
+    for line in requires(PACKAGE) or []:
+        requirement = Requirement(line)
+        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        wanted = requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
+        if always if not extra else wanted and not always:
+            found.append(requirement)
+    return found
+
+
+def _problem(requirement: Requirement) -> str:
+    """What is wrong with an installed library; empty where nothing is."""
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    if requirement.specifier.contains(installed, prereleases=True):
+        return ""
+    return f"{requirement.name} is {installed}, needed is {requirement.specifier}"
+
+
+def _extras(config: StudyConfig) -> Iterator[tuple[str, str, str]]:
+    """Extra, what it is needed for, and the state where it is not there."""
+    scenes = draws_scenes(config.model.path)
+    if "inpainting" in config.apply.run and not (scenes and config.apply.inpaint_model is None):
+        yield "ocr", "reads letters in filled masks", MISSING
+    elif "lettering" in config.measure.attributes and not scenes:
+        yield "ocr", "reads letters in pictures; without it the attribute lettering is unknown", NOTE
