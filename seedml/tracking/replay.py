@@ -1,0 +1,144 @@
+"""A journal sent to W&B, without repeating what is there.
+
+The n-th row of a journal is the n-th step of its W&B run. So the server itself says which rows it has, and drops one
+that comes twice. What else was sent (summaries, artifacts) is noted in ``tracking/<step>.sent.json`` once W&B has
+taken all of it. A step that is run again goes on in the same W&B run; offline, each session is a run of its own,
+linked to the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedml.files import atomic_write_json, read_json
+from seedml.tracking.journal import ROWS, Event, run_of
+
+if TYPE_CHECKING:
+    from seedml.tracking.wandb_run import WandbRun
+
+
+class Sent:
+    """What of a journal W&B has for certain.
+
+    Args:
+        journal: the journal.
+
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self.path = journal.with_name(f"{journal.stem}.sent.json")
+        self._noted = read_json(self.path) if self.path.exists() else {}
+
+    def events(self, server: str, run: str) -> int:
+        """How many events of the journal that run on that server has; 0 if nothing is known of it."""
+        noted = self._noted
+        return int(str(noted["events"])) if (noted.get("server"), noted.get("run")) == (server, run) else 0
+
+    @property
+    def url(self) -> str:
+        """Where the run is shown."""
+        return str(self._noted.get("url", ""))
+
+    def note(self, server: str, run: str, place: str, url: str, events: int) -> None:
+        """Say that W&B has the first ``events`` events."""
+        self._noted = {"server": server, "run": run, "project": place, "url": url, "events": events}
+        atomic_write_json(self.path, self._noted)
+
+
+class Replay:
+    """Sends events of one journal to one W&B run, in their order.
+
+    Args:
+        run: the run.
+        root: the study's run folder, which paths in the journal are relative to.
+        begins_with: number of the session whose events are the first to be sent: 0 where one run has all of them.
+        sent: events that the run has, rows apart.
+
+    Attributes:
+        events: how many events were taken; ``new``: how many of them were sent.
+        failed: whether the last session failed, or was killed.
+        lacking: what could not be sent, in words.
+
+    """
+
+    def __init__(self, run: WandbRun, root: Path, begins_with: int, sent: int) -> None:
+        self._run, self._root, self._begins_with, self._sent = run, root, begins_with, sent
+        self._rows, self._session = 0, -1
+        self.events = self.new = 0
+        self.failed = True
+        self.lacking: list[str] = []
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Send the journal's next events."""
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        kind, number, row = event["event"], self.events, self._rows
+        is_row = kind in ROWS and not event.get("again")
+        self.events += 1
+        self._rows += is_row
+        self._session += kind == "start"
+        if kind in ("start", "finish"):
+            self.failed = bool(event.get("failed", True))
+        if kind == "define":
+            self._run.define(event)
+        elif self._session < self._begins_with:
+            return
+        elif is_row:
+            self._send_row(event, row)
+        elif number >= self._sent:
+            self._send_fact(event)
+
+    def _send_row(self, event: Event, row: int) -> None:
+        if row < self._run.first_row:
+            return
+        if "path" in event and not (self._root / event["path"]).is_file():
+            self.lacking.append(f"{event['path']} is gone")
+            return
+        run, self.new = self._run, self.new + 1
+        {"log": run.log, "image": run.image, "table": run.table, "histogram": run.histogram}[event["event"]](event, row)
+
+    def _send_fact(self, event: Event) -> None:
+        kind, self.new = event["event"], self.new + 1
+        if kind == "summary":
+            self._run.summary(event["values"])
+        elif kind == "finish":
+            self._run.summary(event.get("cost", {}))
+        elif kind == "uses":
+            self._run.uses(event)
+        elif kind in ("file", "references") and not self._run.made(event):
+            self.lacking.append(f"{event.get('path', event['name'])} is gone or was replaced since")
+
+
+def described(start: Event, step: str) -> Event:
+    """A ``start`` with all that a W&B run wants to know, also where an old journal lacks it."""
+    config = start["config"]
+    tracking: Mapping[str, Any] = config.get("tracking") or {}
+    name, model = config.get("name", "study"), (config.get("model") or {}).get("name")
+    about = {
+        "project": tracking.get("project", "seedml"), "entity": tracking.get("entity"), "job_type": step,
+        "group": tracking.get("group") or name, "name": f"{name} {step}", "tags": [step, *([model] if model else [])],
+    }  # fmt: skip
+    return {**start, "run": run_of(start, step), "about": {**about, **start.get("about", {})}}
+
+
+@contextmanager
+def sole_sender(journal: Path) -> Iterator[bool]:
+    """Whether no other process is sending this journal; none may begin while the block lasts."""
+    lock = journal.with_name(f".{journal.stem}.lock")
+    try:
+        import fcntl
+    except ImportError:  # Windows has none: there, do not run `seedml track` while the step runs
+        yield True
+        return
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
