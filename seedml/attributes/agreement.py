@@ -1,12 +1,12 @@
 """Does the picture show what its caption says, and would people like it? By the scene parser, or by a network.
 
 The parser's score is the stand-in for a preference model where captions are seedling's. :func:`with_network` takes
-CLIPScore, PickScore and HPS v2.1 instead, whose scores are of any caption and have another scale.
+CLIPScore, PickScore, HPS v2.1 or ImageReward instead, whose scores are of any caption and have other scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from seedml.attributes import Attribute, AttributeBatch
 from seedml.captions import parse_caption
 from seedml.errors import UserError
-from seedml.hub import load_transformer
+from seedml.hub import load_inputs, load_transformer, named_parts
+from seedml.networks.files import find_file, is_file_name, read_weights
+from seedml.networks.image_reward import LONGEST, ImageReward, is_image_reward
+from seedml.networks.open_clip import clip_model, is_clip
+from seedml.networks.pictures import CLIP, normalised, padded
 
 AT_ONCE = 8
 """Pictures that go through a network together, whatever the batch."""
@@ -49,32 +53,22 @@ class CaptionNetwork(nn.Module):
 
     - CLIPScore (Hessel et al. 2021): any CLIP such as ``openai/clip-vit-large-patch14``; not cut off at 0.
     - PickScore (Kirstain et al. 2023): ``yuvalkirstain/PickScore_v1``.
-    - HPS v2.1 (Wu et al. 2023): published as an open_clip checkpoint, so a copy converted to transformers'
-      ``CLIPModel`` is needed; the score is 100 × the cosine that their own code gives.
+    - HPS v2.1 (Wu et al. 2023): 100 × the cosine that their own code gives.
 
-    Scores of two networks do not compare. Pictures are resized and cropped as the checkpoint's own processor does
-    (CLIP: shorter side 224, bicubic, centre square, so what is not square loses its ends); texts are cut where they
-    are longer than it reads.
+    Scores of two networks do not compare. Texts are cut where they are longer than it reads.
 
     Args:
-        name_or_path: hub id or folder.
-
-    Raises:
-        UserError: it cannot be loaded, or is no CLIP.
+        model: transformers' ``CLIPModel``.
+        tokenizer: of the model.
+        pixels: ``N × 3 × H × W`` uint8 -> what the vision tower takes.
+        version: names the weights.
 
     """
 
-    def __init__(self, name_or_path: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, pixels: Callable[[Tensor], Tensor], version: str) -> None:
         super().__init__()
-        if "imagereward" in name_or_path.lower():
-            raise _unsupported(name_or_path, "ImageReward is published as a pickle with a head of its own")
-        loaded = load_transformer(_KEY, name_or_path, ("AutoModel",), "AutoProcessor")
-        kind = loaded.model.config.model_type
-        if kind != "clip":
-            raise _unsupported(name_or_path, f"this network is of kind {kind}")
-        self.model: Any = loaded.model
-        self.processor, self.version = loaded.processor, loaded.version
-        self.longest = self.model.config.text_config.max_position_embeddings
+        self.model, self.tokenizer, self.pixels, self.version = model, tokenizer, pixels, version
+        self.longest = model.config.text_config.max_position_embeddings
 
     @torch.inference_mode()
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -87,7 +81,7 @@ class CaptionNetwork(nn.Module):
         return scores.float()
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
-        tokens = self.processor.tokenizer(
+        tokens = self.tokenizer(
             list(texts), padding="max_length", max_length=self.longest, truncation=True, return_tensors="pt"
         )
         device = self.model.logit_scale.device
@@ -95,22 +89,93 @@ class CaptionNetwork(nn.Module):
         return F.normalize(found.pooler_output, dim=1)
 
     def _images(self, images: Tensor) -> Tensor:
-        pixels = self.processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-        return F.normalize(self.model.get_image_features(pixels.to(images.device)).pooler_output, dim=1)
+        return F.normalize(self.model.get_image_features(self.pixels(images).to(images.device)).pooler_output, dim=1)
 
 
-def _unsupported(name_or_path: str, why: str) -> UserError:
+class RewardNetwork(nn.Module):
+    """ImageReward's score: a reward, about 0 ± 1 over the pictures that it was trained on, no unit.
+
+    Args:
+        model: the network.
+        tokenizer: BERT's, uncased.
+        version: names the weights.
+
+    """
+
+    def __init__(self, model: ImageReward, tokenizer: Any, version: str) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.version = model, tokenizer, version
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``N × 3 × H × W`` uint8 with N texts -> ``N`` float32."""
+        tokens = self.tokenizer(
+            list(prompts), padding="max_length", max_length=LONGEST, truncation=True, return_tensors="pt"
+        )
+        pieces = [
+            torch.split(part, AT_ONCE)
+            for part in (images, *(tokens[name].to(images.device) for name in ("input_ids", "attention_mask")))
+        ]
+        return torch.cat([self.model(*piece) for piece in zip(*pieces, strict=True)]).float()
+
+
+def _of_transformers(given: str) -> CaptionNetwork:
+    """A CLIP in transformers' format. Pictures are resized and cropped as the checkpoint's own processor does.
+
+    (CLIP: shorter side 224, bicubic, centre square, so what is not square loses its ends.)
+    """
+    if "imagereward" in given.lower():
+        raise _unsupported(given, "ImageReward is a file of weights, and its name is missing")
+    loaded = load_transformer(_KEY, given, ("AutoModel",), "AutoProcessor")
+    kind = loaded.model.config.model_type
+    if kind != "clip":
+        raise _unsupported(given, f"this network is of kind {kind}")
+    processor = loaded.processor
+
+    def pixels(images: Tensor) -> Tensor:
+        found: Tensor = processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return found
+
+    return CaptionNetwork(loaded.model, processor.tokenizer, pixels, loaded.version)
+
+
+def _of_file(given: str) -> CaptionNetwork | RewardNetwork:
+    """HPS v2.1 or ImageReward from the file that its authors published, and a tokenizer from elsewhere."""
+    name, *others = named_parts(given)
+    path = find_file(_KEY, name)
+    weights = read_weights(_KEY, path, name)
+    tokenizer, version = load_inputs(_KEY, others[0] if others else str(path.parent))
+    version = f"{weights.sha256[:16]}+{version}"
+    if is_image_reward(weights):
+        return RewardNetwork(ImageReward(_KEY, weights), tokenizer, version)
+    if not is_clip(weights):
+        raise _unsupported(given, "the file holds another network")
+    model = clip_model(_KEY, weights)
+    side = model.config.vision_config.image_size
+    return CaptionNetwork(model, tokenizer, lambda images: normalised(padded(images, side), CLIP), version)
+
+
+def _unsupported(given: str, why: str) -> UserError:
     return UserError(
-        f"{_KEY}: {why}", given=name_or_path,
-        legal="a CLIP in transformers' format: openai/clip-vit-large-patch14 (CLIPScore), yuvalkirstain/PickScore_v1, "
-        "or a converted HPS v2.1",
-        remedy="for a preference model choose PickScore",
+        f"{_KEY}: {why}", given=given,
+        legal="a CLIP in transformers' format: openai/clip-vit-large-patch14 (CLIPScore), yuvalkirstain/PickScore_v1; "
+        "or a file + a tokenizer: xswu/HPSv2/HPS_v2.1_compressed.pt + openai/clip-vit-large-patch14, "
+        "THUDM/ImageReward/ImageReward.pt + google-bert/bert-base-uncased",
+        remedy="give one of these, for a preference model PickScore",
     )  # fmt: skip
 
 
-def with_network(name_or_path: str) -> Attribute:
-    """``agreement`` as :class:`CaptionNetwork` scores it: logit scale × cosine, for any prompt."""
-    network = CaptionNetwork(name_or_path).eval()
+def with_network(given: str) -> Attribute:
+    """``agreement`` as :class:`CaptionNetwork` or :class:`RewardNetwork` scores it, for any prompt.
+
+    Args:
+        given: hub id or folder of a CLIP, or a file of weights ``+`` a tokenizer.
+
+    Raises:
+        UserError: it cannot be loaded, or is none of these.
+
+    """
+    network = (_of_file if is_file_name(named_parts(given)[0]) else _of_transformers)(given).eval()
 
     def score(batch: AttributeBatch) -> Mapping[str, Tensor]:
         return {"agreement": network(batch.images, batch.prompts)}

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from seedml.errors import UserError
 from seedml.hub import load_transformer
+from seedml.networks.files import find_file, is_file_name, read_weights
+from seedml.networks.open_clip import is_style_model, style_model
+from seedml.networks.pictures import CLIP, normalised, resized_and_cropped
 
 if TYPE_CHECKING:
     from seedml.models.bundled.parser import SceneParser, SceneReading
@@ -89,9 +92,7 @@ class HubNetwork:
 
     - CLIP (a whole ``CLIPModel``, or ``CLIPVisionModelWithProjection``): projected image embedding. More of content
       than of style.
-    - CSD (Somepalli et al. 2024, "Measuring style similarity in diffusion models"): its style head takes the place of
-      CLIP's projection, so save it as a ``CLIPVisionModelWithProjection`` whose ``visual_projection.weight`` is the
-      transposed ``last_layer_style``.
+    - CSD saved as a ``CLIPVisionModelWithProjection``; see :class:`StyleDescriptor` for its own file.
     - DINOv2, DINOv3: the class token after the last norm.
 
     Args:
@@ -141,6 +142,51 @@ class HubNetwork:
         return found
 
 
-def with_network(name_or_path: str) -> HubNetwork:
-    """Vectors of another network instead; see :class:`HubNetwork`."""
-    return HubNetwork(name_or_path)
+class StyleDescriptor:
+    """CSD (Somepalli et al. 2024, "Measuring style similarity in diffusion models") from its authors' file.
+
+    A CLIP whose projection gave way to a style head; vectors are of length 1.
+
+    Args:
+        given: path of the checkpoint, or a file of the hub.
+
+    Raises:
+        UserError: it cannot be loaded or is another network's.
+
+    """
+
+    name = "style"
+    needs_reading = False
+
+    def __init__(self, given: str) -> None:
+        weights = read_weights(_KEY, find_file(_KEY, given), given)
+        if not is_style_model(weights):
+            raise UserError(
+                f"{_KEY}: the file holds another network than CSD", given=given,
+                remedy="take CSD's checkpoint, or name the hub id or folder of a CLIP or DINOv2",
+            )  # fmt: skip
+        self._model = style_model(_KEY, weights)
+        self._side: int = self._model.config.image_size
+        self.resize = f"shorter side bicubic, antialiased, to {self._side}, square from the middle"
+        self.dimension: int = self._model.config.projection_dim
+        self.weights = weights.sha256
+        self.version = f"1 {weights.sha256[:16]}"
+
+    def to(self, device: torch.device) -> StyleDescriptor:
+        """Move the weights."""
+        self._model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor, reading: SceneReading | None) -> Tensor:
+        """``N × D`` float32."""
+        parts = [
+            self._model(normalised(resized_and_cropped(part, self._side), CLIP)).image_embeds
+            for part in torch.split(images, AT_ONCE)
+        ]
+        return torch.nn.functional.normalize(torch.cat(parts).float(), dim=1)
+
+
+def with_network(given: str) -> HubNetwork | StyleDescriptor:
+    """Vectors of another network instead: a file is CSD's, all else a hub id or folder."""
+    return StyleDescriptor(given) if is_file_name(given) else HubNetwork(given)

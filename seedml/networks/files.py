@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from seedml.errors import UserError
@@ -94,8 +95,6 @@ def is_offline() -> bool:
 
 
 def _downloaded(key: str, given: str, download: Download) -> Path:
-    import torch
-
     path = Path(torch.hub.get_dir()) / "checkpoints" / download.file
     if path.is_file():
         return path
@@ -164,8 +163,6 @@ def _safetensors(key: str, path: Path) -> dict[str, Any]:
 
 
 def _torch_file(key: str, path: Path) -> dict[str, Any]:
-    import torch
-
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -211,9 +208,17 @@ def fill(key: str, network: nn.Module, weights: Weights, what: str, remedy: str)
                         given=weights.given, remedy=remedy)  # fmt: skip
     network.load_state_dict(tensors, strict=False, assign=True)
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.num_batches_tracked = None
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                _remake(module, name, buffer)
     network.eval().requires_grad_(False)
+
+
+def _remake(module: nn.Module, name: str, buffer: Tensor) -> None:
+    """Buffers that no file holds: batch norm's counters, which evaluation does not read, and positions 0, 1, 2 …"""
+    assert name in (_COUNTERS, "position_ids"), f"{name} has to come from somewhere"
+    counted = torch.arange(buffer.shape[-1]).expand(1, -1) if buffer.ndim else torch.zeros((), dtype=buffer.dtype)
+    module.register_buffer(name, counted, persistent=False)
 
 
 def _first_line(error: BaseException) -> str:
