@@ -291,7 +291,8 @@ class MeasureConfig:
     vectors: list[str] = field(default_factory=lambda: ["style", "layout", "object_layout"])
     """Networks in ``seedml/features/`` by whose vectors seeds are clustered and mapped; only sums are kept."""
     networks: dict[str, str] = field(default_factory=dict)
-    """Attribute or ``style`` -> hub id or folder of a network that measures it in place of what needs no download."""
+    """Attribute or feature network -> hub id, folder or file of the network that measures it; docs/metric-networks.md.
+    Nothing else is downloaded."""
     batch_size: int = 64
     """Images in one forward pass."""
 
@@ -311,11 +312,19 @@ class ReferenceConfig:
     images_per_prompt: int = 64
     """Rendered scenes of each prompt."""
     path: str | None = None
-    """Features (.npz, .safetensors) or a folder of images to compare with instead; needed for prompts of your own."""
+    """What to compare with instead, needed for prompts of your own: a folder of images or of WebDataset shards, a .tar,
+    or features or mean and covariance (.npz, .safetensors)."""
+    annotations: str | None = None
+    """COCO's annotations (JSON), which say which images of the folder ``path`` are meant; null = all."""
+    limit: int | None = None
+    """Only so many of the images, drawn at random but always the same ones; null = all."""
 
     def __post_init__(self) -> None:
         _need_one_of("reference.set", self.set, ("scenes",))
         _need_whole("reference.images_per_prompt", self.images_per_prompt, 1)
+        _need_whole("reference.limit", self.limit, 2)
+        _need(self.annotations is None or self.path is not None, "reference.annotations", self.annotations,
+              "a file, together with reference.path", "set reference.path=<the folder of its images>")  # fmt: skip
 
 
 @dataclass

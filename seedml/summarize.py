@@ -117,6 +117,7 @@ def seed_statistics(
     fid = _exact_fid(study, attributes) if resampling == EXACT else _linear_fid(study, attributes)
     frame = fid.frame.merge(attributes.frame(), on="seed", validate="one_to_one")
     headline = _sizes(cube, measured) | _fid_headline(frame, fid.halves) | fid.spread
+    headline |= {"fid_features": measured.provenance}
     headline |= _attribute_headline(attributes, config.statistics.confidence)
     headline |= {"fid_resampling": resampling} | _detectable(fid.folds, config.statistics.confidence)
     for name in config.statistics.distances:

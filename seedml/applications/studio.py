@@ -243,7 +243,7 @@ class Studio:
             assert isinstance(made, ReferenceFeatures), "rendered scenes are features"
             known = ReferenceFeatures(
                 np.concatenate([known.features, made.features]),
-                np.concatenate([known.prompt_ids, made.prompt_ids]), known.source,
+                np.concatenate([known.prompt_ids, made.prompt_ids]), known.source, known.sha256,
             )  # fmt: skip
         moments = known.moments_of(ids)
         mean, covariance = torch.from_numpy(moments.mean), torch.from_numpy(moments.covariance)

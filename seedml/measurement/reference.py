@@ -1,8 +1,8 @@
 """The images that a seed's images are compared with, as features of the same network.
 
 By default scenes rendered from the study's own captions: what the bundled model would draw if it were perfect and its
-noise had no say. For prompts outside that world a path has to be given: a folder of images, or a file of features or
-of their mean and covariance (``reference_files``).
+noise had no say. For prompts outside that world a path has to be given: images (``reference_images``), or a file of
+features or of their mean and covariance (``reference_files``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seedml.files import sha256_of
 from seedml.measurement.reference_files import ReferenceFeatures as ReferenceFeatures
 from seedml.measurement.reference_files import ReferenceStatistics as ReferenceStatistics
 from seedml.measurement.reference_files import checked_arrays, read_reference_file
-from seedml.pixels import rgb_pixels
+from seedml.measurement.reference_images import PictureSet, find_pictures, is_picture_source, set_hash
 from seedml.progress import progress_bar
 from seedml.prompts import Prompt
 
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 SCENES_SEED = 1_706_08500
 """The reference's own stream of scenes: none of those the bundled model was trained on."""
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_HELD = 4
+"""Batches of pictures that may wait for others of their size."""
 _REMEDY = (
-    "prompts.set=scenes, or reference.path=<a folder of images, or features or mu and sigma in .npz or .safetensors>"
+    "prompts.set=scenes, or reference.path=<a folder of images or shards, a .tar, or features or mu and sigma in .npz "
+    "or .safetensors>"
 )
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
@@ -52,7 +54,7 @@ def check_reference(
 
     Raises:
         UserError: prompts that are no captions of the bundled world and no path; a path that does not exist; a file of
-            no known format or of another network.
+            no known format or of another network; images that ``find_pictures`` refuses.
 
     """
     if config.path is None:
@@ -61,8 +63,10 @@ def check_reference(
     path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise UserError("reference.path does not exist", given=str(path), remedy=_REMEDY)
-    if path.is_dir():
-        return {"path": str(path), "sha256": ""}
+    if is_picture_source(path):
+        found = find_pictures(config)
+        given = {"annotations": config.annotations, "limit": config.limit}
+        return {"path": str(path), "sha256": found.listing} | {key: value for key, value in given.items() if value}
     checked_arrays(path, network)
     return {"path": str(path), "sha256": sha256_of(path)}
 
@@ -86,7 +90,9 @@ def make_reference(
     if given is None:
         return _of_scenes(prompts, config.images_per_prompt, embed, device, batch_size)
     path = Path(given).expanduser()
-    return _of_folder(path, embed, device, batch_size) if path.is_dir() else read_reference_file(path, network)
+    if is_picture_source(path):
+        return _of_pictures(find_pictures(config), embed, device, batch_size)
+    return read_reference_file(path, network)
 
 
 def _captions(prompts: Sequence[Prompt]) -> list[Caption]:
@@ -122,23 +128,43 @@ def _slices(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
-def _of_folder(folder: Path, embed: Embed, device: torch.device, batch_size: int) -> ReferenceFeatures:
-    """All images below a folder; one batch holds images of one size."""
-    from PIL import Image
-
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    if len(paths) < 2:
-        raise UserError("reference.path holds fewer than two images", given=str(folder), legal=", ".join(_SUFFIXES))
-    features: list[NDArray[np.float32]] = []
-    waiting: list[torch.Tensor] = []
-    with progress_bar("reference", total=len(paths), unit="images") as bar:
-        for path in paths:
-            with Image.open(path) as image:
-                pixels = torch.from_numpy(rgb_pixels(image)).permute(2, 0, 1)
-            if waiting and (len(waiting) == batch_size or waiting[0].shape != pixels.shape):
-                features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
-                waiting = []
-            waiting.append(pixels)
+def _of_pictures(pictures: PictureSet, embed: Embed, device: torch.device, batch_size: int) -> ReferenceFeatures:
+    """Features of pictures of any sizes; a batch holds pictures of one size, rows stay in the set's order."""
+    batches, hashes = _Batches(embed, device, batch_size), []
+    with progress_bar("reference", total=len(pictures.places), unit="images") as bar:
+        for row, (pixels, digest) in enumerate(pictures.read()):
+            hashes.append((pictures.places[row].name, digest))
+            batches.add(row, torch.from_numpy(pixels).permute(2, 0, 1))
             bar.advance()
-        features.append(embed(torch.stack(waiting).to(device)).cpu().numpy())
-    return ReferenceFeatures(np.concatenate(features), np.full(len(paths), -1), f"images in {folder}")
+        features = batches.finish()
+    prompt_ids = np.full(len(features), -1)
+    return ReferenceFeatures(features, prompt_ids, f"{len(features)} {pictures.words}", set_hash(hashes))
+
+
+class _Batches:
+    """Pictures that wait for others of their size, since a batch holds one size."""
+
+    def __init__(self, embed: Embed, device: torch.device, batch_size: int) -> None:
+        self._embed, self._device, self._batch_size = embed, device, batch_size
+        self._waiting: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
+        self._vectors: dict[int, NDArray[np.float32]] = {}
+
+    def add(self, row: int, image: torch.Tensor) -> None:
+        """``3 × H × W`` uint8."""
+        of_size = self._waiting.setdefault(tuple(image.shape), [])
+        of_size.append((row, image))
+        if len(of_size) == self._batch_size:
+            self._flush(tuple(image.shape))
+        elif sum(map(len, self._waiting.values())) >= _HELD * self._batch_size:
+            self._flush(max(self._waiting, key=lambda size: len(self._waiting[size])))
+
+    def _flush(self, size: tuple[int, ...]) -> None:
+        rows, images = zip(*self._waiting.pop(size), strict=True)
+        vectors = self._embed(torch.stack(images).to(self._device)).cpu().numpy()
+        self._vectors.update(zip(rows, vectors, strict=True))
+
+    def finish(self) -> NDArray[np.float32]:
+        """The vectors of all pictures by row."""
+        for size in list(self._waiting):
+            self._flush(size)
+        return np.stack([self._vectors[row] for row in range(len(self._vectors))])

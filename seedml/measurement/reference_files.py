@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedml.errors import UserError
+from seedml.files import sha256_of
 
 if TYPE_CHECKING:
     from seedml.features import FeatureNetwork
@@ -44,6 +45,7 @@ class ReferenceMoments(NamedTuple):
             pytorch-fid or clean-fid made it (``numpy.cov``); no file says so.
         n: images behind it; ``None`` where the file does not say, so that the distance's bias is unknown too.
         source: where they come from, in words.
+        sha256: of the file; empty where there is none.
 
     """
 
@@ -51,6 +53,7 @@ class ReferenceMoments(NamedTuple):
     covariance: Floats
     n: int | None
     source: str
+    sha256: str = ""
 
     def moments_of(self, prompt_ids: NDArray[np.int64]) -> ReferenceMoments:
         """These: they belong to no prompts."""
@@ -80,12 +83,19 @@ class ReferenceFeatures(NamedTuple):
         features: ``M × d`` float32.
         prompt_ids: ``M`` int64, the prompt an image belongs to; −1 where it belongs to none.
         source: where they come from, in words.
+        sha256: of the file, or over all pictures; empty for rendered scenes.
 
     """
 
     features: NDArray[np.float32]
     prompt_ids: NDArray[np.int64]
     source: str
+    sha256: str = ""
+
+    @property
+    def n(self) -> int:
+        """Images."""
+        return len(self.features)
 
     def features_of(self, prompt_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors that belong to these prompts, ``M' × d``; all where they belong to none."""
@@ -108,7 +118,8 @@ class ReferenceFeatures(NamedTuple):
             )  # fmt: skip
         mean = features.mean(axis=0)
         centred = features - mean
-        return ReferenceMoments(mean, centred.T @ centred / (len(features) - 1), len(features), self.source)
+        covariance = centred.T @ centred / (len(features) - 1)
+        return ReferenceMoments(mean, covariance, len(features), self.source, self.sha256)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """As ``reference.safetensors`` holds them."""
@@ -119,7 +130,7 @@ ReferenceStatistics = ReferenceFeatures | ReferenceMoments
 """What a study's images are compared with. Both give moments; only features give features."""
 
 
-def reference_of_arrays(arrays: Arrays, source: str) -> ReferenceStatistics:
+def reference_of_arrays(arrays: Arrays, source: str, sha256: str = "") -> ReferenceStatistics:
     """What ``arrays()`` of either kind gave, from a run's ``reference.safetensors``.
 
     Raises:
@@ -127,10 +138,10 @@ def reference_of_arrays(arrays: Arrays, source: str) -> ReferenceStatistics:
 
     """
     if "features" in arrays and "prompt_id" in arrays:
-        return ReferenceFeatures(arrays["features"], arrays["prompt_id"], source)
+        return ReferenceFeatures(arrays["features"], arrays["prompt_id"], source, sha256)
     if "mu" in arrays and "sigma" in arrays:
         n = int(arrays["n"].item()) if "n" in arrays else 0
-        return ReferenceMoments(np.asarray(arrays["mu"]), np.asarray(arrays["sigma"]), n or None, source)
+        return ReferenceMoments(np.asarray(arrays["mu"]), np.asarray(arrays["sigma"]), n or None, source, sha256)
     raise UserError(
         f"the run's reference ({source}) is not as seedml writes it", given=sorted(arrays),
         remedy="delete it and run `seedml measure` again",
@@ -153,11 +164,12 @@ def read_reference_file(path: Path, network: FeatureNetwork) -> ReferenceStatist
     name = _first(_FEATURES, arrays)
     if name is not None:
         features = _finite(path, name, arrays[name]).astype(np.float32)
-        return ReferenceFeatures(features, np.full(len(features), -1), f"features {words}")
+        return ReferenceFeatures(features, np.full(len(features), -1), f"features {words}", sha256_of(path))
     mean, sigma = (_finite(path, name, arrays[name]) for name in ("mu", "sigma"))
     n = int(arrays["n"].item()) if "n" in arrays else None
     covariance = covariance_matrix(sigma, _epsilon(arrays["sigma"]), path)
-    return ReferenceMoments(mean, covariance, n, f"mean and covariance {words}, n {n or 'unknown'}")
+    source = f"mean and covariance {words}, n {n or 'unknown'}"
+    return ReferenceMoments(mean, covariance, n, source, sha256_of(path))
 
 
 def checked_arrays(path: Path, network: FeatureNetwork | None) -> dict[str, NDArray[Any]]:

@@ -49,6 +49,13 @@ class Measurements:
     notes: dict[str, str]
 
     @property
+    def provenance(self) -> dict[str, object]:
+        """What has to be the same where two FIDs are compared: network, weights, resize rule, and the reference."""
+        reference: dict[str, object] = {"source": self.reference.source, "images": self.reference.n}
+        reference |= {"sha256": self.reference.sha256} if self.reference.sha256 else {}
+        return {**self.notes, "reference": reference}
+
+    @property
     def columns(self) -> list[str]:
         """The attribute columns."""
         return [name for name in self.images.columns if name not in _KEYS]
@@ -124,6 +131,7 @@ def write_features(run_dir: Path, rows: Rows, reference: ReferenceStatistics, ne
 def write_reference(run_dir: Path, reference: ReferenceStatistics, network: FeatureNetwork) -> None:
     """``reference.safetensors``."""
     notes = _notes(network) | {"source": reference.source}
+    notes |= {"sha256": reference.sha256} if reference.sha256 else {}
     atomic_write_bytes(run_dir / REFERENCE, safetensors_bytes(reference.arrays(), notes))
 
 
@@ -221,7 +229,8 @@ def load_measurements(run_dir: Path) -> Measurements:
     with safe_open(run_dir / REFERENCE, framework="numpy") as other:
         other_notes = dict(other.metadata())
         arrays = {name: other.get_tensor(name) for name in other.keys()}  # noqa: SIM118
-    reference = reference_of_arrays(arrays, other_notes.pop("source", "unknown"))
+    source, digest = (other_notes.pop(key, default) for key, default in (("source", "unknown"), ("sha256", "")))
+    reference = reference_of_arrays(arrays, source, digest)
     if notes != other_notes:
         raise UserError(
             f"{run_dir}: features and reference are of different networks or resize rules", given=str(other_notes),
