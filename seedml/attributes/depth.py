@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedml.attributes import Attribute, AttributeBatch
-from seedml.hub import load_transformer
+from seedml.attributes.location import ObjectFinder
+from seedml.hub import load_transformer, named_parts
 
 AT_ONCE = 8
 """Pictures that go through a network together, whatever the batch."""
 
+_KEY = "measure.networks.depth"
 _ROWS = 128
 _COLUMNS = ("depth", "depth_scene", "depth_gradient")
 
@@ -62,7 +64,7 @@ class DepthNetwork(nn.Module):
 
     def __init__(self, name_or_path: str) -> None:
         super().__init__()
-        loaded = load_transformer("measure.networks.depth", name_or_path, ("AutoModelForDepthEstimation",))
+        loaded = load_transformer(_KEY, name_or_path, ("AutoModelForDepthEstimation",))
         self.model: Any = loaded.model
         self.processor, self.version = loaded.processor, loaded.version
         self.metric = getattr(self.model.config, "depth_estimation_type", "relative") == "metric"
@@ -84,21 +86,31 @@ class DepthNetwork(nn.Module):
         return (nearest - nearness) / (nearest - farthest).clamp(min=1e-9)
 
 
-def with_network(name_or_path: str) -> Attribute:
+def with_network(given: str) -> Attribute:
     """The same columns from a depth network, each picture's nearest 0 and its farthest 1.
 
-    ``depth`` is the mean under the object: seedling's mask, or what stands out (``seedml/foreground.py``; NaN where
-    nothing does).
+    ``depth`` is the mean under the object: that of ``location.ObjectFinder`` where a detector is named, else seedling's
+    mask, or what stands out (``seedml/foreground.py``); NaN where nothing does.
+
+    Args:
+        given: hub id or folder of a depth network; after `` + `` that of a detector, and after another `` + `` that of
+            a Segment Anything model.
+
     """
-    network = DepthNetwork(name_or_path).eval()
+    depth_network, *others = named_parts(given)
+    network = DepthNetwork(depth_network).eval()
+    finder = ObjectFinder(_KEY, " + ".join(others)).eval() if others else None
 
     def estimate(batch: AttributeBatch) -> Mapping[str, Tensor]:
         depth = network(batch.images)
-        weight = F.adaptive_avg_pool2d(_object(batch)[:, None], (depth.shape[1], depth.shape[2]))[:, 0]
+        mask = _object(batch) if finder is None else finder.masks(batch.images, batch.prompts)
+        weight = F.adaptive_avg_pool2d(mask[:, None], (depth.shape[1], depth.shape[2]))[:, 0]
         under = (depth * weight).sum((1, 2)) / weight.sum((1, 2))  # 0 / 0 is NaN: no object
         return {"depth": under, **scene_columns(depth)}
 
-    return Attribute(_COLUMNS, estimate, needs_reading=True, version=f"1 {network.version}", network=network)
+    parts = [part for part in (network, finder) if part is not None]
+    version = " ".join(["1", *(part.version for part in parts)])
+    return Attribute(_COLUMNS, estimate, needs_reading=finder is None, version=version, network=nn.ModuleList(parts))
 
 
 def _object(batch: AttributeBatch) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seedml.attributes import Attribute, AttributeBatch
 from seedml.foreground import foreground_boxes
-from seedml.hub import load_transformer
+from seedml.hub import load_transformer, named_parts
 
 DETECTED, GROUNDED = 0.1, 0.25
 """The best box counts from this score on: the defaults of OWLv2 and of Grounding DINO."""
@@ -124,17 +124,89 @@ class Detector(nn.Module):
         return "grounding" in str(self.model.config.model_type)
 
 
-def with_network(name_or_path: str) -> Attribute:
-    """The centre of the best box that an open-vocabulary detector finds for the prompt's :func:`subject`.
+class Outliner(nn.Module):
+    """A Segment Anything model: pictures and boxes -> the outline of the object in each box.
+
+    Args:
+        key: configuration key, for errors.
+        name_or_path: SAM, SAM-HQ or SAM 2, by hub id or folder.
+
+    """
+
+    def __init__(self, key: str, name_or_path: str) -> None:
+        super().__init__()
+        loaded = load_transformer(key, name_or_path, ("AutoModelForMaskGeneration",), "AutoProcessor")
+        self.model: Any = loaded.model
+        self.processor, self.version = loaded.processor, loaded.version
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """``N × 3 × H × W`` uint8 and ``N × 4`` fractions of the sides -> ``N × H × W`` bool; empty where no box is."""
+        height, width = images.shape[2:]
+        masks = torch.zeros(len(images), height, width, dtype=torch.bool, device=images.device)
+        known = boxes.isfinite().all(1).nonzero()[:, 0]
+        pixels = boxes * torch.tensor([width, height, width, height], device=boxes.device)
+        for rows in torch.split(known, AT_ONCE):
+            masks[rows] = self._outlined(images[rows], pixels[rows])
+        return masks
+
+    def _outlined(self, images: Tensor, boxes: Tensor) -> Tensor:
+        corners = [[box] for box in boxes.tolist()]
+        inputs = self.processor(images=list(images), input_boxes=corners, return_tensors="pt").to(images.device)
+        found = self.model(
+            pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"].float(), multimask_output=False
+        )
+        sizes = [inputs[name].tolist() for name in ("original_sizes", "reshaped_input_sizes") if name in inputs]
+        masks = self.processor.post_process_masks(found.pred_masks, *sizes)
+        return torch.stack([mask.reshape(images.shape[2:]) for mask in masks]).bool()
+
+
+class ObjectFinder(nn.Module):
+    """The object that a prompt speaks of, by a detector, and by its outline where a second network draws it.
+
+    Args:
+        key: configuration key, for errors.
+        given: hub id or folder of a detector, and after `` + `` that of a Segment Anything model.
+
+    """
+
+    def __init__(self, key: str, given: str) -> None:
+        super().__init__()
+        detector, *outliners = named_parts(given)
+        self.detector = Detector(key, detector)
+        self.outliner = Outliner(key, outliners[0]) if outliners else None
+        self.version = "+".join(part.version for part in (self.detector, self.outliner) if part is not None)
+
+    def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``N × 3 × H × W`` uint8 with N prompts -> boxes ``N × 4`` float32, fractions; NaN where nothing is found."""
+        boxes: Tensor = self.detector(images, [subject(prompt) for prompt in prompts])
+        if self.outliner is None:
+            return boxes
+        masks = self.outliner(images, boxes)
+        return foreground_boxes(masks.float(), masks.flatten(1).any(1))
+
+    def masks(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """``N × H × W`` float32, 1 where the object is: its outline, or all of its box; 0 where nothing is found."""
+        boxes: Tensor = self.detector(images, [subject(prompt) for prompt in prompts])
+        if self.outliner is not None:
+            return self.outliner(images, boxes).float()
+        left, top, right, bottom = boxes[:, :, None].unbind(1)
+        x, y = ((torch.arange(side, device=boxes.device) + 0.5) / side for side in (images.shape[3], images.shape[2]))
+        across, down = (x >= left) & (x <= right), (y >= top) & (y <= bottom)  # NaN is neither
+        return (down[:, :, None] & across[:, None, :]).float()
+
+
+def with_network(given: str) -> Attribute:
+    """The centre of the object that a detector finds for the prompt's :func:`subject`; see :class:`ObjectFinder`.
 
     The same columns, NaN where nothing scores enough.
     """
-    detector = Detector("measure.networks.location", name_or_path).eval()
+    finder = ObjectFinder("measure.networks.location", given).eval()
 
     def detect(batch: AttributeBatch) -> Mapping[str, Tensor]:
-        return centres(detector(batch.images, [subject(prompt) for prompt in batch.prompts]))
+        return centres(finder(batch.images, batch.prompts))
 
-    return Attribute(ATTRIBUTE.columns, detect, version=f"2 {detector.version}", network=detector)
+    return Attribute(ATTRIBUTE.columns, detect, version=f"2 {finder.version}", network=finder)
 
 
 ATTRIBUTE = Attribute(("location_x", "location_y"), measure, needs_reading=True, version="2")

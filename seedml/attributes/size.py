@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from seedml.attributes import Attribute, AttributeBatch
-from seedml.attributes.location import Detector, object_boxes, subject
+from seedml.attributes.location import ObjectFinder, object_boxes
 
 
 def measure(batch: AttributeBatch) -> Mapping[str, Tensor]:
@@ -26,17 +26,17 @@ def sizes(boxes: Tensor) -> dict[str, Tensor]:
     return {"size": (width * height).sqrt(), "size_width": width, "size_height": height}
 
 
-def with_network(name_or_path: str) -> Attribute:
-    """The size of the best box that an open-vocabulary detector finds for the prompt's subject; see ``location``.
+def with_network(given: str) -> Attribute:
+    """The size of the object that a detector finds for the prompt's subject; see ``location.ObjectFinder``.
 
     Where location is measured by the same detector, it runs twice: attributes know nothing of each other.
     """
-    detector = Detector("measure.networks.size", name_or_path).eval()
+    finder = ObjectFinder("measure.networks.size", given).eval()
 
     def detect(batch: AttributeBatch) -> Mapping[str, Tensor]:
-        return sizes(detector(batch.images, [subject(prompt) for prompt in batch.prompts]))
+        return sizes(finder(batch.images, batch.prompts))
 
-    return Attribute(ATTRIBUTE.columns, detect, version=f"2 {detector.version}", network=detector)
+    return Attribute(ATTRIBUTE.columns, detect, version=f"2 {finder.version}", network=finder)
 
 
 ATTRIBUTE = Attribute(("size", "size_width", "size_height"), measure, needs_reading=True, version="2")

@@ -125,6 +125,30 @@ def _grounding_dino(folder: Path) -> str:
     )
 
 
+def _sam(folder: Path) -> str:
+    vision = transformers.SamVisionConfig(
+        hidden_size=16, output_channels=8, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
+        window_size=2, global_attn_indexes=[0], mlp_dim=16, num_pos_feats=4,
+    )  # fmt: skip
+    prompts = transformers.SamPromptEncoderConfig(
+        hidden_size=8, image_size=64, patch_size=16, image_embedding_size=4, mask_input_channels=4
+    )
+    decoder = transformers.SamMaskDecoderConfig(
+        hidden_size=8, mlp_dim=16, num_hidden_layers=1, num_attention_heads=2, iou_head_hidden_dim=8,
+        attention_downsample_rate=1,
+    )  # fmt: skip
+    with seeded(8):
+        model = transformers.SamModel(
+            transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+        )
+        for parameter in model.parameters():
+            parameter.data += 0.3 * torch.randn(parameter.shape)
+    processor = transformers.SamProcessor(
+        transformers.SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    )
+    return _save(folder, model, processor)
+
+
 def _measured(name: str, folder: str, images: torch.Tensor, prompts: list[str]) -> dict[str, np.ndarray]:
     attribute = load_attributes([name], {name: folder})[name]
     assert attribute.columns == load_attributes([name])[name].columns
@@ -193,6 +217,56 @@ def test_the_best_box_is_that_of_plain_transformers(
         assert where["location_y"][row] == pytest.approx(box[1].mean(), abs=2e-3)
         area = float(np.ptp(box[0]) * np.ptp(box[1]))
         assert how_big["size"][row] == pytest.approx(math.sqrt(area), abs=2e-3)
+
+
+def test_an_outline_is_that_of_plain_transformers(
+    images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seedml.attributes.location import ObjectFinder
+    from seedml.foreground import foreground_boxes
+
+    monkeypatch.setattr("seedml.attributes.location.DETECTED", 0.0)
+    detector, outliner = _owlv2(tmp_path / "owl"), _sam(tmp_path / "sam")
+    given, wide = f"{detector} + {outliner}", images[:, :, 16:96]
+    where, how_big = (_measured(name, given, wide, PROMPTS) for name in ("location", "size"))
+    boxes = ObjectFinder("key", detector)(wide, PROMPTS)
+    finder = ObjectFinder("key", given).eval()
+    masks = finder.masks(wide, PROMPTS)
+    model = transformers.SamModel.from_pretrained(outliner).eval()
+    processor = transformers.SamProcessor.from_pretrained(outliner)
+    for row, image in enumerate(wide):
+        corners = (boxes[row] * torch.tensor([128.0, 80.0, 128.0, 80.0])).tolist()
+        inputs = processor(images=image, input_boxes=[[corners]], return_tensors="pt")
+        with torch.no_grad():
+            found = model(inputs["pixel_values"], input_boxes=inputs["input_boxes"].float(), multimask_output=False)
+        (mask,) = processor.post_process_masks(
+            found.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        )
+        outline = mask[0, 0].float()[None]
+        assert (outline[0] != masks[row]).float().mean() < 0.01
+        left, top, right, bottom = foreground_boxes(outline, outline.flatten(1).any(1))[0].tolist()
+        assert where["location_x"][row] == pytest.approx((left + right) / 2, abs=0.02, nan_ok=True)
+        assert how_big["size_height"][row] == pytest.approx(bottom - top, abs=0.02, nan_ok=True)
+    assert 0 < masks.mean() < 1
+    assert finder.version.count("+") == 1
+
+
+def test_depth_is_taken_under_the_object_that_a_detector_finds(
+    images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seedml.attributes.depth import DepthNetwork
+    from seedml.attributes.location import ObjectFinder
+
+    monkeypatch.setattr("seedml.attributes.location.DETECTED", 0.0)
+    depth_net, detector = _depth_anything(tmp_path / "depth"), _owlv2(tmp_path / "owl")
+    found = _measured("depth", f"{depth_net} + {detector}", images, PROMPTS)
+    maps, boxes = DepthNetwork(depth_net)(images), ObjectFinder("key", detector)(images, PROMPTS)
+    for row, (left, top, right, bottom) in enumerate((boxes * 128).round().int().tolist()):
+        box = torch.zeros(128, 128)
+        box[top:bottom, left:right] = 1
+        weight = torch.nn.functional.adaptive_avg_pool2d(box[None, None], maps.shape[1:])[0, 0]
+        expected = (maps[row] * weight).sum() / weight.sum()
+        assert found["depth"][row] == pytest.approx(expected.item(), abs=0.02)
 
 
 def test_nothing_found_is_unknown(images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
