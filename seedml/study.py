@@ -12,7 +12,9 @@ report      one page with all of it
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from seedml.config import StudyConfig, resolved
@@ -28,6 +30,7 @@ Step = Callable[[StudyConfig], None]
 def study(config: StudyConfig) -> None:
     """All steps in order, then the headline numbers and the path of the report."""
     _fail_early(config)
+    _announce(config)
     generate(config)
     measure(config)
     summarize(config)
@@ -94,9 +97,15 @@ def report(config: StudyConfig) -> None:
 
 def plan(config: StudyConfig) -> None:
     """Print what the study will make and what it takes here, measured on a few of its images; touches nothing."""
+    from seedml.applications.planned import later_lines
     from seedml.generation.estimate import measured_plan
+    from seedml.prompts import MissingFileError, load_prompts
 
-    print(measured_plan(config).text())
+    measured = measured_plan(config)
+    print(measured.text())
+    with suppress(MissingFileError):  # which the plan has told of
+        for line in later_lines(config, load_prompts(config.prompts), measured.warmup):
+            print(line)
 
 
 def verify(config: StudyConfig) -> None:
@@ -125,6 +134,16 @@ def _fail_early(config: StudyConfig) -> None:
     prompts = load_prompts(config.prompts)
     check_reference(config.reference, prompts, feature_network(config))
     check_applications(config, prompts)
+
+
+def _announce(config: StudyConfig) -> None:
+    """Say what later steps will make beyond the grid, which ``generate`` tells of itself."""
+    from seedml.applications.planned import later_lines
+    from seedml.prompts import load_prompts
+
+    if is_rank_zero(os.environ):
+        for line in later_lines(config, load_prompts(config.prompts)):
+            print(line, file=sys.stderr)
 
 
 def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig) -> None:

@@ -135,6 +135,18 @@ def of_folder(folder: Path, canvas: Canvas) -> list[Task]:
     return [task for number, path in enumerate(files) for task in _tasks_of(path, number, canvas)]
 
 
+def count_tasks(folder: Path) -> int:
+    """How many tasks :func:`of_folder` will give.
+
+    Raises:
+        UserError: there is no such folder, or two pictures in it have one name.
+
+    """
+    names = {path.name for path in _pictures(folder)}
+    pictures = [Path(name) for name in names if not name.endswith(MASK)]
+    return len(pictures) + sum(path.stem + MASK in names for path in pictures)
+
+
 def _pictures(folder: Path) -> list[Path]:
     """Pictures and masks, by name; of a name there is one picture, or caption and mask would belong to several."""
     if not folder.is_dir():

@@ -160,6 +160,19 @@ def open_set(subject: Subject) -> dict[str, Any]:
     return figures | {"remade": exact_share(int(named.sum()), len(named), config.statistics.confidence)}
 
 
+def made_pictures(config: StudyConfig, test_prompts: int) -> int:
+    """How many pictures :func:`open_set` makes.
+
+    Args:
+        config: the study.
+        test_prompts: prompts of its test split.
+
+    """
+    asked = len(some_prompts(range(test_prompts), len(config.seed_list))) if test_prompts else 0
+    again = min(REMADE_SEEDS, len(config.seed_list))
+    return min(UNSEEN_PROMPTS, asked) * (again + config.classifier.unseen_seeds)
+
+
 def attention(subject: Subject) -> dict[str, Any]:
     """Where it looks; the maps go to ``grad_cam.safetensors``. See :func:`~seedml.classifier.grad_cam.examine`."""
     from seedml.classifier import grad_cam

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tiny_models import tiny_stable_diffusion
 
 from seedml.applications import apply, check_applications
 from seedml.applications.naming import load_namer
+from seedml.applications.planned import later_pictures
 from seedml.applications.step import Bench, _can_run, _need_sets, figures_of
 from seedml.classifier.module import SeedClassifier
 from seedml.classifier.trained import reduced_pixels
@@ -89,6 +91,16 @@ def test_sets_are_of_distinct_seeds_of_the_study(study: StudyConfig) -> None:
     for entry in sets.values():
         assert len(set(entry["seeds"])) == 2
         assert set(entry["seeds"]) <= set(study.seed_list)
+
+
+def test_what_was_planned_is_what_was_made(study: StudyConfig, tmp_path: Path) -> None:
+    fresh = deepcopy(study)
+    fresh.runs.root, fresh.classifier.controls = str(tmp_path), []
+    planned = {later.use: later.images for later in later_pictures(fresh, load_prompts(study.prompts))}
+    unused, seeds = _read(study, "high_fidelity")["prompts"]["unused"], len(study.seed_list)
+    found = _read(study, "noise_swap")
+    assert planned == {"unused_prompts": unused * seeds, "noise_swap": len(found["pairs"]) * len(found["curve"])}
+    assert later_pictures(replace(study, classifier=fresh.classifier), load_prompts(study.prompts)) == []
 
 
 def test_the_headline_is_of_the_set_that_was_configured(study: StudyConfig) -> None:

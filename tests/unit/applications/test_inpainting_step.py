@@ -20,10 +20,12 @@ from seedml.applications import apply
 from seedml.applications.holes import Canvas, Task
 from seedml.applications.inpainting import fill_all, masked_picture
 from seedml.applications.inpainting_trial import try_inpainting
+from seedml.applications.planned import later_pictures
 from seedml.applications.step import figures_of
 from seedml.config import ModelConfig, SamplerConfig, StudyConfig
 from seedml.measurement import measure
 from seedml.models.inpainting import load_inpainter
+from seedml.prompts import load_prompts
 from seedml.report.page import write_report
 from seedml.seedbook import SeedBook
 from seedml.selection import select
@@ -66,6 +68,9 @@ def test_the_file_says_what_was_filled_and_by_what(study: StudyConfig) -> None:
     assert (found["height"], found["width"], found["latent_shape"]) == (32, 32, [4, 16, 16])
     assert (found["pictures"]["choosing"], found["pictures"]["confirming"]) == (4, 3)
     assert not found["unet_sees_mask"]
+    config = replace(study, runs=replace(study.runs, root="nothing here"))
+    planned = {later.use: later.images for later in later_pictures(config, load_prompts(study.prompts))}
+    assert planned["inpainting"] == (4 + 3) * 2 * SEEDS
     for _, entry in figures_of(found):
         assert "n" in entry
         if "low" in entry:

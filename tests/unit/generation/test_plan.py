@@ -118,12 +118,14 @@ def test_the_plan_touches_nothing(
     assert list(tmp_path.iterdir()) == []
     captured = capfd.readouterr()
     assert captured.err == ""
-    assert len(captured.out.splitlines()) == 6
+    assert len(captured.out.splitlines()) == 6 + 4
     assert max(map(len, captured.out.splitlines())) < 130
     for part in ("45 images of 32 × 32 px = 5 seeds × 9 prompts (train 5, val 2, test 2)", "0 done, 45 to make",
                  "5 shards of up to 10 images (5 seeds × 2 prompts); 0 done", "free in shards/tiny",
                  "text embeddings", "2 prompts in a tile", "batches of 4", "on one device (cpu, 1 thread)",
-                 "images/s, measured on whole batches"):  # fmt: skip
+                 "images/s, measured on whole batches", "later   classify: 36 images of seeds outside the study",
+                 "apply: 230 images of 46 prompts that the study leaves unused", "apply: 24 images of 6 noise swaps",
+                 "together 290 images beyond the grid, about"):  # fmt: skip
         assert part in captured.out
 
 
