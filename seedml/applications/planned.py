@@ -51,7 +51,7 @@ class Later(NamedTuple):
         own = config.sampler.steps
         if warmup is None or self.steps is None or not own:
             return None
-        return -(-self.images // config.sampler.batch_size) * warmup.seconds_per_batch * self.steps / own
+        return -(-self.images // warmup.batch_size) * warmup.seconds_per_batch * self.steps / own
 
     def text(self, seconds: float | None = None) -> str:
         """For people."""

@@ -241,8 +241,8 @@ def _inputs(config: StudyConfig, book: Path, name: str) -> dict[str, str]:
 
 
 def _hash_of_book(path: Path) -> str:
-    """Of what selection says; the time it was written at, and what this step adds, are no reason to run again."""
-    others = ("created", "advice", "sha256")
+    """Of what selection says; the time it was written at, and what other steps add, are no reason to run again."""
+    others = ("created", "advice", "transfer", "sha256")
     return fingerprint({key: value for key, value in read_json(path).items() if key not in others})
 
 

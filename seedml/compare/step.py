@@ -1,6 +1,7 @@
 """``seedml compare runs/a runs/b …``: finished studies -> files, a page, and a W&B run; online also a W&B report.
 
-Every study is compared with the first one. Nothing of the studies is changed.
+Every study is compared with the first one. Nothing of the studies is changed, unless ``books=true`` asks for what was
+found to be written into their seed books.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seedml.compare.carried_over import add_to_books, books_of, made_with, transfers
 from seedml.compare.figures import (
     Figures,
     attribute_frame,
@@ -41,6 +43,8 @@ KEYS = (
     "statistics.resampling", "tracking.mode", "tracking.project", "tracking.entity", "tracking.group",
 )  # fmt: skip
 """What can be set; the rest of a configuration is what the studies were made with, and that is settled."""
+BOOKS = "books"
+"""Whether what was found is written into the studies' seed books."""
 
 
 class Comparison(NamedTuple):
@@ -72,9 +76,10 @@ def compare(words: Sequence[str]) -> Path:
             folder of that name that holds something else.
 
     """
-    folders, overrides = _split(words)
+    folders, overrides, into_books = _split(words)
     studies = read_studied(folders)
     config = _config(studies, overrides)
+    books = books_of(studies) if into_books else {}
     out = config.run_dir
     _guard(out, [str(study.folder.resolve()) for study in studies])
     found = compare_studies(config, studies)
@@ -85,6 +90,7 @@ def compare(words: Sequence[str]) -> Path:
     with open_tracker(config, STEP, out, settings=settings) as tracker:
         _write(out, found, figures)
         _tell(out, found, figures, tracker)
+    add_to_books(books, transfers(found))
     if tracker.mode == "online":
         from seedml.compare.workspace import save
 
@@ -95,14 +101,21 @@ def compare(words: Sequence[str]) -> Path:
     return out / PAGE
 
 
-def _split(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Folders, and the words that set something."""
-    overrides = [word for word in words if "=" in word and not Path(word).is_dir()]
-    for word in overrides:
-        key, _ = split_override(word)
-        if key not in KEYS:
-            raise unknown_name("key of compare", key, KEYS)
-    return [Path(word).expanduser() for word in words if word not in overrides], overrides
+def _split(words: Sequence[str]) -> tuple[list[Path], list[str], bool]:
+    """Folders, the words that set something, and whether the studies' seed books are added to."""
+    given = [word for word in words if "=" in word and not Path(word).is_dir()]
+    books, overrides = "false", []
+    for word in given:
+        key, text = split_override(word)
+        if key not in (*KEYS, BOOKS):
+            raise unknown_name("key of compare", key, (*KEYS, BOOKS))
+        if key == BOOKS:
+            books = text
+        else:
+            overrides.append(word)
+    if books not in ("true", "false"):
+        raise UserError(f"{BOOKS} has no legal value", given=books, legal="true or false", remedy=f"set {BOOKS}=true")
+    return [Path(word).expanduser() for word in words if word not in given], overrides, books == "true"
 
 
 def _config(studies: Sequence[StudiedRun], overrides: Sequence[str]) -> StudyConfig:
@@ -158,6 +171,9 @@ def comparison_figures(found: Comparison) -> Figures:
             for (one, two), order in sorted(found.orders.items())
         ],
         "pairs": [pair_figures(pair) for pair in found.pairs],
+        "made_with": {study.name: made_with(study) for study in found.studies},
+        "transfer": {study: {other: transfer.as_json() for other, transfer in told.items()}
+                     for study, told in transfers(found).items()},
     }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from seedml.models.folder import model_facts
 from seedml.models.text_to_image import TextToImage, load_text_to_image
 from seedml.noise import cell_noise, noise_sha256
 from seedml.progress import progress_bar
+from seedml.sampling.carried_over import carried_over, made_now
 from seedml.sampling.contact_sheet import Captioned, contact_sheet
 from seedml.sampling.prompt_text import check_prompt, cut_off
 from seedml.sampling.settings import device_of, differences, other_noise, settings_of
@@ -194,6 +195,8 @@ def sample(
     device = device_of(config)
     facts = model_facts(config)
     notes = differences(book, config, facts)
+    if notes:
+        notes += carried_over(book, made_now(config, facts))
     model = load_text_to_image(config, device)
     lost = cut_off(model.pipeline, prompt)
     if lost:

@@ -18,3 +18,5 @@ from seedml.seedbook.cards import Cards as Cards
 from seedml.seedbook.cards import Score as Score
 from seedml.seedbook.cards import SeedCard as SeedCard
 from seedml.seedbook.seal import sealed as sealed
+from seedml.seedbook.transfer import Figure as Figure
+from seedml.seedbook.transfer import Transfer as Transfer

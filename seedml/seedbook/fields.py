@@ -58,6 +58,11 @@ class Fields:
         """A number; ``None`` where null or missing."""
         return self.number(name) if name in self else None
 
+    def truth_or_none(self, name: str) -> bool | None:
+        """True or false; ``None`` where null or missing."""
+        value = self._raw.get(name)
+        return value if value is None or isinstance(value, bool) else self._refuse(name, "true or false")
+
     def wholes(self, name: str) -> tuple[int, ...]:
         """A list of whole numbers."""
         return tuple(Fields({name: item}, self._where).whole(name) for item in self._list(name))

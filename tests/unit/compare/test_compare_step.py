@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from planted_runs import plant_run, spread_offsets
+from small_book import raw_book, raw_card
 from synthetic_run import NASTY, make_run, prompts
 from wandb_offline import OfflineRun, offline_runs
 
@@ -23,7 +25,9 @@ from seedml.compare.step import Comparison, compare_studies
 from seedml.compare.wording import gain_sentence
 from seedml.compare.workspace import build_report, build_workspace
 from seedml.config import StudyConfig
+from seedml.files import atomic_write_json
 from seedml.per_seed.intervals import Interval
+from seedml.seedbook import SeedBook, Transfer, sealed
 
 OFFSETS = spread_offsets(12)
 SKY = {seed: 0.02 * seed for seed in OFFSETS}
@@ -166,9 +170,74 @@ def test_the_same_comparison_is_made_anew_and_another_one_is_not_overwritten(
     assert (compared / "compare.html").read_bytes() == before
 
 
+def test_what_each_study_says_of_the_others_seeds_is_in_the_figures(figures: dict[str, Any], root: Path) -> None:
+    told, names = figures["transfer"], figures["studies"]
+    assert {study: sorted(others) for study, others in told.items()} == {
+        study: sorted(set(names) - {study}) for study in names
+    }  # fmt: skip
+    for pair in figures["pairs"]:
+        one, two = pair["first"], pair["second"]
+        for chooser, judge, name in ((one, two, "first_choice_in_second"), (two, one, "second_choice_in_first")):
+            entry = told[chooser][judge]
+            assert entry["order"] == pair["fid"]["spearman"]
+            assert entry["same_noise"] == pair["same_noise"]
+            assert {key: entry["gain"][key] for key in entry["gain"]} == {
+                key: pair["gain"][name][key] for key in ("value", "low", "high", "n")
+            }  # fmt: skip
+            assert entry["chance"]["value"] == pair["gain"][name]["chance"]["value"]
+            assert entry["attributes"]["sky"] == pair["attributes"]["sky"]["order"]["spearman"]
+            assert Transfer.read(entry, judge).as_json() == entry
+    order = next(one for one in figures["fid_orders"] if (one["first"], one["second"]) == ("b", "c"))
+    assert told["b"]["c"]["order"] == told["c"]["b"]["order"] == order["spearman"]
+    assert "gain" not in told["b"]["c"]
+    assert figures["made_with"]["b"]["guidance_scale"] == 3.0
+
+
+@pytest.fixture
+def booked(root: Path, tmp_path: Path) -> Path:
+    """``a`` and ``b`` with whole seed books."""
+    for name, steps in (("a", 4), ("b", 9)):
+        folder = tmp_path / "runs" / name
+        shutil.copytree(root / "runs" / name, folder)
+        cards = [raw_card(0, seed=seed, steps=steps, noise_sha256=f"{seed:064x}") for seed in OFFSETS]
+        raw = raw_book(name=name, cards=sorted(cards, key=lambda card: card["seed"]), golden=[0, 1], inferior=[2])
+        atomic_write_json(folder / "seedbook.json", sealed(raw))
+    return tmp_path / "runs"
+
+
+def test_books_are_added_to_where_that_is_asked_for_and_nowhere_else(booked: Path) -> None:
+    words = ["compare", str(booked / "a"), str(booked / "b"), "name=c", "tracking.mode=disabled", *FEW]
+    before = {path: path.read_bytes() for path in booked.rglob("*") if path.is_file()}
+    assert main(words) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert main([*words, "books=true"]) == 0
+    changed = {path.relative_to(booked).as_posix() for path in before if path.read_bytes() != before[path]}
+    assert changed == {"a/seedbook.json", "b/seedbook.json"}
+    figures = json.loads((booked / "c" / "compare.json").read_text())
+    for name, other, steps in (("a", "b", 9), ("b", "a", 4)):
+        book = SeedBook.load(booked / name)
+        assert {study: transfer.as_json() for study, transfer in book.transfer.items()} == figures["transfer"][name]
+        assert book.transfer[other].made_with["steps"] == steps
+        assert replace(book, transfer={}) == SeedBook.read(json.loads(before[booked / name / "seedbook.json"]))
+    after = {path: path.read_bytes() for path in before}
+    assert main([*words, "books=true"]) == 0
+    assert {path: path.read_bytes() for path in before} == after
+
+
+def test_a_study_without_a_whole_book_is_refused_before_anything_is_written(
+    booked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (booked / "b" / "seedbook.json").unlink()
+    words = [str(booked / "a"), str(booked / "b"), "name=c", "books=true"]
+    assert main(["compare", *words]) == 2
+    assert "there is no seed book" in capsys.readouterr().err
+    assert not (booked / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["{runs}/a", "{runs}/b", "books=yes"], "books has no legal value; given: 'yes'"),
         ([], "compare needs two studies or more"),
         (["{runs}/a"], "compare needs two studies or more"),
         (["{runs}/a", "{runs}/../runs/a"], "a study is given twice"),
