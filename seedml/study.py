@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from seedml.config import StudyConfig, resolved
 from seedml.files import atomic_write_text
-from seedml.tracking import is_rank_zero, open_tracker, without_secrets
+from seedml.tracking import Patience, is_rank_zero, open_tracker, without_secrets
 
 if TYPE_CHECKING:
     from seedml.tracking import Tracker
@@ -31,38 +31,39 @@ def study(config: StudyConfig) -> None:
     """All steps in order, then the headline numbers and the path of the report."""
     _fail_early(config)
     _announce(config)
-    generate(config)
-    measure(config)
-    summarize(config)
-    classify(config)
-    select(config)
-    apply(config)
-    report(config)
+    patience = Patience()
+    generate(config, patience)
+    measure(config, patience)
+    summarize(config, patience)
+    classify(config, patience)
+    select(config, patience)
+    apply(config, patience)
+    report(config, patience)
     _tell(config)
 
 
-def generate(config: StudyConfig) -> None:
+def generate(config: StudyConfig, patience: Patience | None = None) -> None:
     """Make the images that are not there yet."""
     from seedml.generation.step import generate as step
 
-    _tracked("generate", step, config)
+    _tracked("generate", step, config, patience)
 
 
-def measure(config: StudyConfig) -> None:
+def measure(config: StudyConfig, patience: Patience | None = None) -> None:
     """Measure every image: features and attributes."""
     from seedml.measurement.step import measure as step
 
-    _tracked("measure", step, config)
+    _tracked("measure", step, config, patience)
 
 
-def summarize(config: StudyConfig) -> None:
+def summarize(config: StudyConfig, patience: Patience | None = None) -> None:
     """Per-seed FID and attribute statistics."""
     from seedml.summarize import summarize as step
 
-    _tracked("summarize", step, config)
+    _tracked("summarize", step, config, patience)
 
 
-def classify(config: StudyConfig) -> None:
+def classify(config: StudyConfig, patience: Patience | None = None) -> None:
     """Train and test the seed classifier and its controls; with ``image``, say which seed made that picture."""
     if config.image is not None:
         from seedml.classifier.naming import name_seed
@@ -71,28 +72,28 @@ def classify(config: StudyConfig) -> None:
         return
     from seedml.classifier.step import classify as step
 
-    _tracked("classify", step, config)
+    _tracked("classify", step, config, patience)
 
 
-def select(config: StudyConfig) -> None:
+def select(config: StudyConfig, patience: Patience | None = None) -> None:
     """Choose seeds and confirm the choice on held-out prompts."""
     from seedml.selection.step import select as step
 
-    _tracked("select", step, config)
+    _tracked("select", step, config, patience)
 
 
-def apply(config: StudyConfig) -> None:
+def apply(config: StudyConfig, patience: Patience | None = None) -> None:
     """Try out what the chosen seeds are good for."""
     from seedml.applications.step import apply as step
 
-    _tracked("apply", step, config)
+    _tracked("apply", step, config, patience)
 
 
-def report(config: StudyConfig) -> None:
+def report(config: StudyConfig, patience: Patience | None = None) -> None:
     """Write the page."""
     from seedml.report.page import write_report
 
-    _tracked("report", write_report, config)
+    _tracked("report", write_report, config, patience)
 
 
 def plan(config: StudyConfig) -> None:
@@ -146,11 +147,13 @@ def _announce(config: StudyConfig) -> None:
             print(line, file=sys.stderr)
 
 
-def _tracked(name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig) -> None:
+def _tracked(
+    name: str, step: Callable[[StudyConfig, Tracker], object], config: StudyConfig, patience: Patience | None
+) -> None:
     """Run one step under its own tracked run, and keep the configuration with its results."""
     from omegaconf import OmegaConf
 
-    with open_tracker(config, name, config.run_dir) as tracker:
+    with open_tracker(config, name, config.run_dir, patience=patience) as tracker:
         step(config, tracker)
     settings = OmegaConf.create(without_secrets(resolved(config), os.environ))
     atomic_write_text(config.run_dir / "config.yaml", OmegaConf.to_yaml(settings))

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 STEP = "summarize"
 SEEDS = "seeds.parquet"
 EXAMPLES, MAP = "examples.parquet", "seed_map.parquet"
+MOST_RANKED = 2_000
+"""Seeds in the tracker's plot of ranks; of more, the best ones."""
 _LIBRARIES = ("seedml", "torch", "pytorch-lightning", "diffusers", "transformers", "numpy", "scipy", "scikit-learn")
 
 
@@ -82,14 +84,28 @@ def summarize(config: StudyConfig, tracker: Tracker) -> None:
     for name, table in ((SEEDS, frame), (EXAMPLES, examples), (MAP, places)):
         with atomic_path(config.run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    tracker.table("seeds", frame)
-    tracker.table("seed_map", places)
+    _tell(config, tracker, frame, places)
     headline |= alike
     update_summary(config.run_dir, headline | {"seconds": {STEP: round(time.monotonic() - started, 3)}})
     tracker.summary({name: value for name, value in headline.items() if name not in ("versions", "device")})
     record_inputs(config.run_dir, STEP, inputs)
     finish_step(config.run_dir, STEP, settings)
     shutil.rmtree(folder.parent)
+
+
+def _tell(config: StudyConfig, tracker: Tracker, frame: pd.DataFrame, places: pd.DataFrame) -> None:
+    """The tables; how the seeds' numbers are distributed; the seeds in the order of their distances, one a row."""
+    tracker.uses("measurements")
+    tracker.table("seeds", frame)
+    tracker.table("seed_map", places)
+    tracker.file(config.run_dir / SEEDS, "per-seed-table", name="per-seed-table")
+    for column in ("fid", *(name for name in frame.columns if name.endswith("_mean"))):
+        tracker.histogram(f"seeds/{column}", frame[column].to_numpy())
+    tracker.best({"ranked/fid": "min"})
+    names = ["fid", "fid_low", "fid_high", "seed"]
+    ranked: Iterator[dict[str, object]] = iter(frame.nsmallest(MOST_RANKED, "fid_rank")[names].to_dict("records"))
+    for rank, row in enumerate(ranked, start=1):
+        tracker.log({f"ranked/{name}": row[name] for name in names}, step=rank)
 
 
 def seed_statistics(

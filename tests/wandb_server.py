@@ -193,7 +193,7 @@ class Server:
 
     def _ArtifactByID(self, given: dict[str, Any]) -> dict[str, Any]:
         artifact = self._by_id(given["id"])
-        project = {"id": "p", "name": "seedml", "entity": {"id": "e", "name": ENTITY}}
+        project = {"id": "p", "internalId": "p", "name": "seedml", "entity": {"id": "e", "name": ENTITY}}
         sequence = {"__typename": "ArtifactSequence", "id": "s", "name": artifact.name, "project": project}
         shown = {
             "__typename": "Artifact", "id": artifact.id, "artifactSequence": sequence, "versionIndex": 0,

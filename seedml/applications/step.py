@@ -326,11 +326,13 @@ def _run(bench: Bench, name: str, inputs: Mapping[str, str], tracker: Tracker) -
     tracker.summary({f"{name}/{key}": value for key, value in outcome.headline.items()})
     tracker.image(f"applications/{name}", path.with_suffix(".png"), name.replace("_", " "))
     _tell_table(name, outcome.found, tracker)
+    tracker.uses("dataset", "measurements", "classifier", "seedbook")
     tracker.file(path, "application")
     for line in outcome.lines:
         print(line, file=sys.stderr)
     if outcome.advice is not None:
         SeedBook.load(config.run_dir).with_advice(name, outcome.advice).save(config.run_dir / BOOK)
+        tracker.file(config.run_dir / BOOK, "seedbook")
     record_inputs(config.run_dir, f"{STEP}.{name}", inputs)
     finish_step(config.run_dir, f"{STEP}.{name}", _settings(config, bench.dataset, name))
 

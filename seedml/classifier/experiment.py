@@ -189,6 +189,8 @@ def _trainer(experiment: Experiment, config: StudyConfig, tracker: Tracker) -> p
 
     where, patience = config.trainer, config.classifier.patience
     validates = not experiment.shuffled  # validation on shuffled labels says nothing
+    for kind in ("train", "val") if validates else ("train",):
+        tracker.best({f"{experiment.prefix}{kind}/loss": "min", f"{experiment.prefix}{kind}/accuracy": "max"})
     callbacks: list[pl.Callback] = [
         RateProgressBar(experiment.name, each_step=[f"{experiment.prefix}{EACH_STEP}"]), LearningRateMonitor("step"),
         KeepCheckpoints(experiment.folder, by_validation=validates),

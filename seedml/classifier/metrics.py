@@ -58,7 +58,8 @@ def report_metrics(config: StudyConfig, tracker: Tracker, metrics: Mapping[str, 
     tracker.summary(headline)
     for name, table in _tables(metrics):
         tracker.table(f"classifier/{name}", table)
-    tracker.file(config.run_dir / "classifier" / "best.ckpt", "checkpoint")
+    tracker.uses("dataset")
+    tracker.file(config.run_dir / "classifier" / "best.ckpt", "checkpoint", name="classifier")
 
 
 def _headline(metrics: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -183,6 +183,13 @@ class SeedClassifier(pl.LightningModule):
         self.log(f"{self.prefix}{EACH_STEP}", loss.detach())
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the length of the gradient, where Lightning is about to log the loss."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.trainer.global_step + 1) % every == 0:
+            gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
+            self.log(f"{self.prefix}train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Plain cross-entropy, nats."""
         logits = self(batch.images)

@@ -239,8 +239,9 @@ def _make(
         {prompt_id: prompt.text for prompt_id, prompt in dataset.prompts.items()},
         config.noise,
     )
-    requests, rate, progress = StopRequests(), _Rate(tracker), Progress(dataset, work)
     images = sum(len(item.cells) for item in work)
+    there = len(config.seed_list) * len(dataset.prompts) - images
+    requests, rate, progress = StopRequests(), _Rate(tracker, there), Progress(dataset, work)
     with (
         requests.listening(),
         Claims(dataset.folder, progress.is_done) as claims,
@@ -284,10 +285,10 @@ def _explain_stop(config: StudyConfig, reason: BaseException | None) -> None:
 
 
 class _Rate:
-    """Tells the tracker how fast images come, once a tile."""
+    """Tells the tracker how fast images come, once a tile; counted from the images that are ``there`` already."""
 
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
+    def __init__(self, tracker: Tracker, there: int) -> None:
+        self._tracker, self._there = tracker, there
         self._images = self._failed = 0
         self._started = time.monotonic()
 
@@ -296,7 +297,8 @@ class _Rate:
         self._failed += marker.cells - marker.count
         seconds = max(time.monotonic() - self._started, 1e-9)
         self._tracker.log(
-            {"generate/images_per_second": self._images / seconds, "generate/failed": self._failed}, step=self._images
+            {"generate/images_per_second": self._images / seconds, "generate/failed": self._failed},
+            step=self._there + self._images,
         )
 
 
@@ -308,14 +310,17 @@ def _add_seconds(config: StudyConfig, seconds: float) -> None:
 
 
 def _record(config: StudyConfig, tracker: Tracker, dataset: ShardDataset, tiles: Sequence[Tile], *, made: bool) -> None:
-    markers = dataset.markers(tiles).values()
-    images = sum(marker.count for marker in markers)
-    failed = sum(marker.cells for marker in markers) - images
+    markers = dataset.markers(tiles)
+    images = sum(marker.count for marker in markers.values())
+    failed = sum(marker.cells for marker in markers.values()) - images
     update_summary(config.run_dir, {"images": images, "images_failed": failed})
     if made:
         tracker.summary({"images": images, "images_failed": failed, "shards": len(tiles)})
         sheet, caption = sample_sheet(dataset, tiles[0])
         tracker.image("generate/samples", sheet, caption)
+        tars = {dataset.shard(tile).name: marker.sha256 for tile, marker in markers.items()}
+        facts = {"images": images, "images_failed": failed, "fingerprint": dataset.fingerprint}
+        tracker.references("dataset", "dataset", dataset.folder, tars, facts)
 
 
 def sample_sheet(dataset: ShardDataset, tile: Tile) -> tuple[np.ndarray[Any, Any], str]:

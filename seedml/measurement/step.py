@@ -29,6 +29,7 @@ from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.results import (
     FILES,
     measured_columns,
+    measured_hashes,
     with_kept_columns,
     write_images,
     write_reference,
@@ -281,3 +282,5 @@ def _tell(config: StudyConfig, tracker: Tracker, rows: Rows, seconds: float) -> 
         if np.isfinite(values).any()
     }
     tracker.summary({"measure/images": images, "measure/images_per_second": images / max(seconds, 1e-9), **mean})
+    tracker.uses("dataset")
+    tracker.references("measurements", "measurements", config.run_dir, measured_hashes(config.run_dir))

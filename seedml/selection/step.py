@@ -167,6 +167,7 @@ def _tell(config: StudyConfig, tracker: Tracker, book: Mapping[str, Any], second
     headline = {key: book["confirmation"][key] for key in _HEADLINE if key in book["confirmation"]}
     update_summary(config.run_dir, {**headline, "seconds": {STEP: round(seconds, 3)}})
     tracker.summary({**headline, **{name: book[name] for name in ("golden", "inferior", "diverse")}})
+    tracker.uses("dataset", "measurements")
     tracker.file(config.run_dir / BOOK, "seedbook")
     for line in _lines(book):
         print(line, file=sys.stderr)

@@ -108,8 +108,8 @@ class Replay:
             self._run.summary(event["values"])
         elif kind == "finish":
             self._run.summary(event.get("cost", {}))
-        elif kind == "uses":
-            self._run.uses(event)
+        elif kind == "uses" and not self._run.uses(event):
+            self.lacking.append(f"that {event['name']} was used could not be noted")
         elif kind in ("file", "references") and not self._run.made(event):
             self.lacking.append(f"{event.get('path', event['name'])} is gone or was replaced since")
 

@@ -106,16 +106,19 @@ class WandbRun:
         return artifact is not None
 
     def uses(self, event: Event) -> bool:
-        """An artifact that this run was made from. ``False`` where that cannot be said: offline, or the files are gone.
+        """An artifact that this run was made from. ``False`` where its files are gone or the server refuses.
 
-        The same content is the same version to W&B, whoever sends it: there is no other step to wait for.
+        The same content is the same version to W&B, whoever sends it: there is no other step to wait for. Offline
+        nothing can be said of it; :mod:`.track` does.
         """
-        artifact = None if self._run.offline else self._artifact(event["artifact"])
+        if self._run.offline:
+            return True
+        artifact = self._artifact(event["artifact"])
         if artifact is not None:
             try:
                 self._run.use_artifact(artifact)
-            except ValueError as error:  # what wandb makes of a server's refusal
-                raise wandb.Error(str(error)) from error
+            except (ValueError, wandb.Error):
+                return False
         return artifact is not None
 
     def finish(self, *, failed: bool, seconds: float | None) -> None:
