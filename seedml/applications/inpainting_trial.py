@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from seedml.applications.artifact_rates import TEXT, Verdict, judge
+from seedml.applications.artifact_rates import ARTIFACTS, TEXT, Verdict, judge
 from seedml.applications.holes import Canvas, Task, of_folder, rendered
 from seedml.applications.inpainting import Filled, fill_all, inpainting_config, masked_picture, reader
 from seedml.applications.sheets import Pixels, contact_sheet
@@ -136,7 +137,7 @@ def _sheet(filled: Filled, verdict: Verdict, shown: Sequence[int]) -> Pixels:
     """Pictures with their masks, and what seeds to avoid, to use and others filled in."""
     listed = {*verdict.avoid, *verdict.use}
     rest = [int(seed) for seed in filled.seeds if int(seed) not in listed]
-    kinds = {"avoid": verdict.avoid[:_ROWS], "use": verdict.use[:_ROWS], "others": rest[:_ROWS]}
+    kinds = {"avoid": worst_in_turn(verdict)[:_ROWS], "use": verdict.use[:_ROWS], "others": rest[:_ROWS]}
     rows = [("mask", [masked_picture(filled.tasks[at]) for at in shown])]
     rows += [
         (f"{kind}\nseed {seed}", [filled.pictures[seed, at] for at in shown])
@@ -144,6 +145,21 @@ def _sheet(filled: Filled, verdict: Verdict, shown: Sequence[int]) -> Pixels:
         for seed in seeds
     ]
     return contact_sheet(rows, [filled.tasks[at].kind for at in shown])
+
+
+def worst_in_turn(verdict: Verdict) -> list[int]:
+    """The seeds to avoid, of each artifact in turn the next worst: so the first few show letters as well as frames.
+
+    Letters come first in each turn: they are what the study is about.
+    """
+    kinds = verdict.figures["rates"].values()
+    worst = [
+        [entry["seed"] for entry in sorted(found[artifact]["seeds"], key=lambda entry: -entry["value"])
+         if entry["seed"] in verdict.avoid and entry["value"] > 0]
+        for artifact in ARTIFACTS for found in kinds if artifact in found
+    ]  # fmt: skip
+    in_turn = [seed for turn in zip_longest(*worst) for seed in turn if seed is not None]
+    return list(dict.fromkeys([*in_turn, *verdict.avoid]))
 
 
 def _headline(found: Mapping[str, Any]) -> dict[str, Any]:
