@@ -97,14 +97,14 @@ def interval_chart(
     """Points in the order given, each with its interval; verdicts by shape and colour; ``bands`` behind them."""
     plot = _plot(WIDTH, height, Axis(x_label, 0.0, len(points) + 1.0), y, description)
     for band in bands:
-        _draw_band(plot, band, plot.right - 4)
+        _draw_band(plot, band, _LEFT + 14 + 6.5 * len(band.name))  # seeds are sorted: the upper left is free
     radius = max(1.4, min(5.0, 0.36 * (plot.x(2) - plot.x(1))))
     placed = list(enumerate(points, start=1))
     if len(points) > _DENSE:
         plot.svg.set("class", "chart wide dense")
         placed.sort(key=lambda pair: pair[1].kind != "inconclusive")  # what is drawn last lies on top
         _draw_whiskers(plot, placed)
-        placed = [(place, point._replace(low=None, high=None)) for place, point in placed]
+        placed = [(place, _plain(point)) for place, point in placed]
     for place, point in placed:
         _draw_point(plot, point, plot.x(place), radius if point.kind == "inconclusive" else max(radius, 3.0))
     _ticks_x(plot, [tick for tick in ticks(1, len(points), 8) if tick == int(tick) and 1 <= tick <= len(points)])
@@ -393,6 +393,11 @@ def _draw_point(plot: _Plot, point: Point, x: float, radius: float) -> None:
         _add(holder, "line", whisker, x1=x, x2=x, y1=plot.y(point.low), y2=plot.y(point.high))
     mark = _mark(holder, point.kind, x, plot.y(point.value), radius)
     _add(mark, "title").text = point.hover
+
+
+def _plain(point: Point) -> Point:
+    """A point among many: without an interval of its own, and without a word on what most of them are."""
+    return point._replace(low=None, high=None, hover=point.hover.removesuffix(", inconclusive"))
 
 
 def _draw_whiskers(plot: _Plot, placed: Sequence[tuple[int, Point]]) -> None:

@@ -12,6 +12,12 @@ P_LEVEL = 0.05
 """A permutation p above this is called not distinguishable from chance."""
 
 
+TONES = {
+    "good": "beyond doubt", "expected": "as it should be", "unclear": "not beyond doubt", "bad": "a warning",
+}  # fmt: skip
+"""What the interval of a number says, and in words."""
+
+
 class Headline(NamedTuple):
     """One number of the page's top.
 
@@ -21,8 +27,7 @@ class Headline(NamedTuple):
         interval: its interval and n.
         reading: one sentence on what it says.
         step: the step that makes it, when it is absent.
-        tone: ``good``: what a reader hopes for, beyond doubt; ``unclear``: not beyond doubt; ``bad``: a warning; empty
-            where a number is neither.
+        tone: one of ``TONES``, or empty where a number is neither good nor bad.
 
     """
 
@@ -32,6 +37,11 @@ class Headline(NamedTuple):
     reading: str
     step: str = ""
     tone: str = ""
+
+    @property
+    def tone_words(self) -> str:
+        """The tone in words; empty where there is none."""
+        return TONES.get(self.tone, "")
 
 
 def headlines(run: Run) -> list[Headline]:
@@ -147,7 +157,7 @@ def _control(run: Run) -> Headline:
     reading = "The control: trained on shuffled seed labels it should do no better than guessing. More means a leak."
     chance = run.figure("classifier_chance")
     leaks = chance is not None and _above(entry, chance.value) == "good"
-    tone = "bad" if leaks else "good" if chance is not None and entry.has_interval else ""
+    tone = "bad" if leaks else "expected" if chance is not None and entry.has_interval else ""
     return Headline(title, percent(entry.value), _bounds(run, entry, share=True), reading, tone=tone)
 
 
@@ -170,7 +180,8 @@ def _diversity(run: Run) -> Headline:
     if entry is None:
         return _absent(title, "select")
     reading = (
-        "How much farther apart the pictures of the diverse seeds are, in features, than those of seeds at random."
+        "How much farther apart the pictures of the diverse seeds are, in features, than those of random seeds "
+        "that are not inferior either; on prompts that had no part in choosing them."
     )
     bounds = _bounds(run, entry, share=True, counted="prompts")
     return Headline(title, percent(entry.value), bounds, reading, tone=_above(entry, 0.0))

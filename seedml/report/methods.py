@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from seedml.report.inputs import Run
+from seedml.report.methods_text import Definition, columns, failed_images, methods_paragraph, reference, words
 from seedml.report.numbers import duration, finite, text
 
 
 class Methods(NamedTuple):
-    """Notes in sentences; settings, versions and seconds as (name, value) pairs."""
+    """Notes in sentences and as one paragraph; definitions; settings, versions and seconds as (name, value) pairs."""
 
     notes: tuple[str, ...]
+    paragraph: str
+    words: tuple[Definition, ...]
+    columns: tuple[Definition, ...]
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]
@@ -27,16 +31,14 @@ def methods(run: Run) -> Methods:
         times.append(("together", duration(sum(seconds.values()))))
     return Methods(
         notes=tuple(note for note in _notes(run) if note),
+        paragraph=methods_paragraph(run),
+        words=words(run),
+        columns=columns(run),
         settings=tuple(_flat(run.settings)),
         versions=tuple((name, str(version)) for name, version in sorted(_mapping(run, "versions").items())),
         seconds=tuple(times),
         device=str(run.summary.get("device", "")),
     )
-
-
-def failed_images(run: Run) -> int:
-    """Cells whose picture could not be made."""
-    return 0 if run.images is None else int((run.images["status"] != "ok").sum())
 
 
 def _mapping(run: Run, key: str) -> Mapping[str, Any]:
@@ -52,13 +54,9 @@ def _notes(run: Run) -> list[str]:
 def _fid_note(run: Run) -> str:
     network = run.settings.get("measure", {}).get("features", "unknown")
     rule = f", resize {run.feature_notes['resize']}" if "resize" in run.feature_notes else ""
-    reference = run.settings.get("reference", {})
-    per_prompt = reference.get("images_per_prompt")
-    configured = f"{reference.get('set', 'unknown')}{f', {per_prompt} a prompt' if per_prompt else ''}"
-    source = run.reference_notes.get("source") or configured
     return (
         f"FID is the Fréchet distance between the features of a seed’s pictures and those of the reference set "
-        f"(network “{network}”{rule}; reference: {source}). "
+        f"(network “{network}”{rule}; reference: {reference(run)}). "
         f"Compare it only within this study: another network, resize rule, reference, set of prompts or number of "
         f"images gives other values; so no FID from elsewhere compares with these."
     )

@@ -28,8 +28,10 @@ from seedml.report.classifier_section import classifier_section
 from seedml.report.headline import headlines, permutation_statement
 from seedml.report.inputs import Run, collect
 from seedml.report.likeness_section import heat_map_section, likeness_sections, likeness_seeds
-from seedml.report.methods import failed_images, methods
+from seedml.report.methods import methods
+from seedml.report.methods_text import failed_images
 from seedml.report.numbers import text
+from seedml.report.picker import picker
 from seedml.report.pictures import CellKey, Picture, read_pictures
 from seedml.report.rendering import rendered
 from seedml.report.seed_table import seed_table
@@ -96,6 +98,7 @@ def _context(run: Run, pictures: Mapping[CellKey, Picture]) -> dict[str, Any]:
         "usage": _usage(run, pictures),
         "table": seed_table(run),
         "cards": cards,
+        "picker": picker(run, cards),
         "methods": methods(run),
         "has_pictures": bool(pictures),
     }

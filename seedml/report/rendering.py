@@ -13,6 +13,8 @@ from markupsafe import Markup
 from seedml import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("report.js", "peek.js", "picker.js")
+"""One script in this order: the first holds what the others call."""
 
 
 def rendered(template: str, context: Mapping[str, Any], folder: Path = _TEMPLATES) -> str:
@@ -26,7 +28,7 @@ def rendered(template: str, context: Mapping[str, Any], folder: Path = _TEMPLATE
         loader=FileSystemLoader([folder, _TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    script = _own("report.js")
+    script = Markup("\n").join(_own(name) for name in _SCRIPTS)
     shared = {
         "version": __version__, "style": _own("report.css"), "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

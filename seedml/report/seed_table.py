@@ -10,11 +10,12 @@ from seedml.report.vocabulary import wording
 
 
 class Column(NamedTuple):
-    """A column: its heading, what it means, and whether a first click sorts it downwards."""
+    """A column: its heading, what it means, whether a first click sorts it downwards, and the name of its number."""
 
     title: str
     meaning: str
     descending: bool = False
+    key: str = ""
 
 
 class Cell(NamedTuple):
@@ -40,20 +41,28 @@ class SeedTable(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
 
+    @property
+    def tested(self) -> tuple[Column, ...]:
+        """Columns in which some seed differs from the average seed beyond doubt."""
+        return tuple(
+            column for place, column in enumerate(self.columns) if any(row.cells[place].differs for row in self.rows)
+        )
+
 
 def seed_table(run: Run) -> SeedTable:
     """The table, by FID where there is one, else by seed."""
     columns = [
-        Column("Rank", "1 is the lowest FID"),
-        Column("FID", "Fréchet distance to the reference; lower is better"),
-        Column("Images", "images that the row's numbers rest on", descending=True),
+        Column("Rank", "1 is the lowest FID", key="fid_rank"),
+        Column("FID", "Fréchet distance to the reference; lower is better", key="fid"),
+        Column("Images", "images that the row's numbers rest on", descending=True, key="n"),
     ]
     with_accuracy = any(row.accuracy is not None for row in run.seeds)
     if with_accuracy:
-        columns.append(Column("Recognised", "share of the held-out pictures in which the classifier names this seed"))
+        meaning = "share of the held-out pictures in which the classifier names this seed"
+        columns.append(Column("Recognised", meaning, key="recognised"))
     for attribute in run.attributes:
         words = wording(attribute.column, attribute.share)
-        columns.append(Column(words.title, words.reading, descending=True))
+        columns.append(Column(words.title, words.reading, descending=True, key=attribute.column))
     ranked = sorted(run.seeds, key=lambda row: (row.rank is None, row.rank or 0, row.seed))
     return SeedTable(tuple(columns), tuple(_row(run, row, with_accuracy) for row in ranked))
 

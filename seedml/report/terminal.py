@@ -20,7 +20,10 @@ from seedml.report.inputs import Run, collect
 from seedml.report.page import FILE
 from seedml.summary import read_summary
 
-_MARKS = {"good": ("✓", "green"), "unclear": ("?", "yellow"), "bad": ("!", "red"), "": (" ", "default")}
+_MARKS = {
+    "good": ("✓", "green"), "expected": ("✓", "green"), "unclear": ("?", "yellow"), "bad": ("!", "red"),
+    "": (" ", "default"),
+}  # fmt: skip
 """Tone -> its mark and its colour: what differs by colour differs by its mark too."""
 _LISTED = 10
 """Chosen seeds that are listed; the others are counted."""

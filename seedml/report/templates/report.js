@@ -1,7 +1,7 @@
 "use strict";
 document.documentElement.classList.add("js");
 
-/* Table of all seeds: sort by any heading, filter by verdict and number. */
+/* Table of all seeds: sort by any heading, filter by verdict, number and what a seed is starred in. */
 (function () {
   const table = document.getElementById("seed-table");
   if (!table) return;
@@ -10,6 +10,7 @@ document.documentElement.classList.add("js");
   const rows = [...body.rows];
   const verdict = document.getElementById("filter-verdict");
   const number = document.getElementById("filter-seed");
+  const starred = document.getElementById("filter-starred");
   const status = document.getElementById("table-status");
   const whole = /^\d+$/;
 
@@ -36,9 +37,11 @@ document.documentElement.classList.add("js");
 
   function filter() {
     const wanted = number.value.trim();
+    const column = starred && starred.value ? headings.findIndex((one) => one.dataset.column === starred.value) : -1;
     rows.forEach((row) => {
       row.hidden = Boolean((verdict.value && row.dataset.verdict !== verdict.value) ||
-        (wanted && !row.dataset.seed.startsWith(wanted)));
+        (wanted && !row.dataset.seed.startsWith(wanted)) ||
+        (column >= 0 && !row.cells[column].classList.contains("differs")));
     });
     tell("");
   }
@@ -51,6 +54,7 @@ document.documentElement.classList.add("js");
   headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => sort(column)));
   verdict.addEventListener("change", filter);
   number.addEventListener("input", filter);
+  if (starred) starred.addEventListener("change", filter);
   document.getElementById("copy-visible").addEventListener("click", (event) => {
     copy(rows.filter((row) => !row.hidden).map((row) => row.dataset.seed).join(", "), event.currentTarget);
   });
@@ -82,6 +86,22 @@ function fallback(text) {
 document.querySelectorAll("[data-copy]").forEach((button) => {
   button.addEventListener("click", () => copy(document.getElementById(button.dataset.copy).textContent, button));
 });
+
+/* The section that is being read is marked among the links to all of them. */
+(function () {
+  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.getAttribute("href").slice(1), link]));
+  const inView = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    entries.forEach((entry) => inView[entry.isIntersecting ? "add" : "delete"](entry.target.id));
+    const first = [...links.keys()].find((id) => inView.has(id));
+    links.forEach((link, id) => {
+      if (id !== first) return link.removeAttribute("aria-current");
+      link.setAttribute("aria-current", "true");
+      link.closest("ul").scrollLeft = link.parentElement.offsetLeft - 80;  // a phone shows a few links at a time
+    });
+  }, { rootMargin: "-20% 0px -60%" });
+  [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean).forEach((part) => watch.observe(part));
+})();
 
 /* Settings are folded away on screen; paper cannot be unfolded. */
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
