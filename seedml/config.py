@@ -485,7 +485,8 @@ class ApplyConfig:
     swap_prompts: int = 3
     """Held-out prompts of each pair, other ones for each as far as there are enough."""
     inpaint_model: str | None = None
-    """Folder or hub id of the model that fills masks, such as an inpainting checkpoint; null = the study's own."""
+    """Model that fills masks, such as an inpainting checkpoint: a name in ``configs/models/`` (which brings its own
+    revision, variant, size, steps and guidance), a folder or a hub id; null = the study's own."""
     inpaint_revision: str | None = None
     """Its hub revision."""
     inpaint_variant: str | None = None
@@ -725,6 +726,16 @@ def config_from(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Stu
             raw["model"]["name"] = ""  # another folder is another model: it is named after its path
         _check_keys(raw, StudyConfig, "")
     return _build(raw)
+
+
+def named_model(name: str) -> ModelConfig | None:
+    """The model of that name in ``configs/models/``; ``None`` where there is none: it may be a folder or a hub id.
+
+    Raises:
+        UserError: the file has an unknown key, or a value out of range.
+
+    """
+    return config_from({"model": _model(name)}).model if name in _names("models") else None
 
 
 def _model(value: object) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from seedml.applications.holes import TASKS, Task
 from seedml.applications.sheets import Pixels, thumbnail
 from seedml.attributes import AttributeBatch, load_attributes, measure_attributes
 from seedml.attributes.lettering import lettering_within, need_reader
-from seedml.config import ModelConfig
+from seedml.config import ModelConfig, named_model
 from seedml.noise import cell_noise
 from seedml.per_seed.balance import Floats, Ints
 from seedml.progress import track
@@ -39,8 +39,10 @@ def inpainting_config(config: StudyConfig) -> StudyConfig:
     wanted, sampler, model = config.apply, config.sampler, config.model
     if wanted.inpaint_model is not None:
         sampler = replace(sampler, steps=None, guidance_scale=None, scheduler=None)
-        model = ModelConfig(path=wanted.inpaint_model, revision=wanted.inpaint_revision, variant=wanted.inpaint_variant,
-                            dtype=config.model.dtype)  # fmt: skip
+        model = named_model(wanted.inpaint_model) or ModelConfig(
+            path=wanted.inpaint_model, revision=wanted.inpaint_revision, variant=wanted.inpaint_variant,
+            dtype=config.model.dtype,
+        )  # fmt: skip
     steps = sampler.steps if wanted.inpaint_steps is None else wanted.inpaint_steps
     guidance = sampler.guidance_scale if wanted.inpaint_guidance is None else wanted.inpaint_guidance
     return replace(config, model=model, sampler=replace(sampler, steps=steps, guidance_scale=guidance))

@@ -13,7 +13,7 @@ from seedml.generation.disk import human_bytes
 from seedml.grid import Grid, Tile, build_grid
 from seedml.models.folder import model_facts
 from seedml.prompts import Prompt, load_prompts
-from seedml.shards.dataset import FILE, open_dataset, study_settings
+from seedml.shards.dataset import FILE, open_dataset, settle_batch_size, study_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from seedml.config import StudyConfig
     from seedml.shards.format import Marker
 
+ASSUMED_BATCH = 32
+"""Where ``sampler.batch_size`` is still to be found."""
 BYTES_PER_PIXEL = {"png": 1.5, "webp": 0.5, "jpg": 0.6}  # decoded images; drawings need less, noise more
 BYTES_PER_SAMPLE = 4096  # tar headers, prompt, description
 _SURELY_MEASURED = 0.8
@@ -100,6 +102,7 @@ def plan(config: StudyConfig, prompts: Sequence[Prompt] | None = None) -> Plan:
     prompts = load_prompts(config.prompts) if prompts is None else prompts
     grid = build_grid(config, prompts)
     tiles = grid.tiles_for(config.shards)
+    settle_batch_size(config)
     done = _done(config, grid, prompts, tiles)
     missing = [tile for tile in tiles if tile not in done]
     size = _size(config)
@@ -110,7 +113,7 @@ def plan(config: StudyConfig, prompts: Sequence[Prompt] | None = None) -> Plan:
         images_done=sum(map(len, done)), tiles=len(tiles), tiles_done=len(done),
         largest_tile=(len(largest.seeds), len(largest.prompt_ids)),
         widest_tile=max(len(tile.prompt_ids) for tile in tiles),
-        batches_left=sum(-(-len(tile) // config.sampler.batch_size) for tile in missing),
+        batches_left=sum(-(-len(tile) // (config.sampler.batch_size or ASSUMED_BATCH)) for tile in missing),
         prompts_left=len({prompt_id for tile in missing for prompt_id in tile.prompt_ids}),
         size=size, measured=bool(done), **_bytes(config, list(done.values()), missing, size),
     )  # fmt: skip

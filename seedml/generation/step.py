@@ -57,10 +57,12 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
     prompts = load_prompts(config.prompts)
     grid = build_grid(config, prompts)
     tiles = grid.tiles_for(config.shards)
-    settings = study_settings(config, grid, prompts) | {"weights": model_identity(config.model)}
     mirror = mirror_of(config)
     if mirror is not None:
         mirror.pull_small()  # what is finished there need not be made here
+    if config.sampler.batch_size == 0:
+        _fix_batch_size(config)
+    settings = study_settings(config, grid, prompts) | {"weights": model_identity(config.model)}
     dataset = _existing(config, settings)
     made = dataset is None or bool(find_work(dataset, tiles, retry_failed=config.retry_failed))
     if made:
@@ -77,6 +79,13 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
         mirror.pull([dataset.shard(tiles[0])])  # of which a sheet of samples is shown
     if leads:
         _record(config, tracker, dataset, tiles, made=made)
+
+
+def _fix_batch_size(config: StudyConfig) -> None:
+    """Find the largest batch that fits, or take the one that was found: before the settings are compared."""
+    from seedml.generation.largest_batch import fix_batch_size
+
+    fix_batch_size(config)
 
 
 def _finished(config: StudyConfig) -> int:
@@ -224,6 +233,7 @@ def _make(
     mirror: Mirror | None,
 ) -> None:
     """Predict over the work that this process gets hold of; the writer commits it tile by tile."""
+    import torch
     from torch.utils.data import DataLoader
 
     from seedml.generation.batches import WorkBatches
@@ -259,9 +269,19 @@ def _make(
         loader = DataLoader(WorkBatches(turns, config.sampler.batch_size), batch_size=None, num_workers=0)
         try:
             trainer.predict(module, loader, return_predictions=False)
+        except torch.OutOfMemoryError as error:
+            raise _batch_too_large(config) from error
         except BaseException:
             _explain_stop(config, writer.stopped_by)
             raise
+
+
+def _batch_too_large(config: StudyConfig) -> UserError:
+    return UserError(
+        f"a batch of {config.sampler.batch_size} images does not fit into the memory of the accelerator",
+        remedy="set sampler.batch_size=0 (the largest that fits is found) or a smaller one, or sampler.decode=sliced; "
+        "where there are images already, also choose another name=…",
+    )
 
 
 def _explain_stop(config: StudyConfig, reason: BaseException | None) -> None:

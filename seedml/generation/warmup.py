@@ -19,6 +19,7 @@ from torch import Tensor
 from seedml.errors import UserError
 from seedml.generation.batches import CellBatch, work_batches
 from seedml.generation.module import GeneratedBatch, GenerationModule
+from seedml.generation.plan import ASSUMED_BATCH
 from seedml.generation.work import Work
 from seedml.grid import Cell, Grid, Tile
 from seedml.lightning import quiet_lightning, threads
@@ -127,8 +128,8 @@ def warm_up(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt], *, cpu_t
             return _measure(_Study(config, grid, texts, module, device), devices_here)
         except torch.OutOfMemoryError as error:
             raise NotHereError(
-                f"a batch of {config.sampler.batch_size} does not fit into the memory of {_device_name(device)};"
-                " lower sampler.batch_size"
+                f"a batch of {config.sampler.batch_size or ASSUMED_BATCH} does not fit into the memory of"
+                f" {_device_name(device)}; lower sampler.batch_size"
             ) from error
 
 
@@ -211,7 +212,7 @@ def sample_cells(grid: Grid, count: int) -> list[Cell]:
 
 
 def _measure(study: _Study, devices_here: int) -> Warmup:
-    size = study.config.sampler.batch_size
+    size = study.config.sampler.batch_size or ASSUMED_BATCH
     count = -(-SAMPLES // size)
     cells = sample_cells(study.grid, size * count)
     batches = [study.batch(cells[start : start + size], size) for start in range(0, len(cells), size)]
@@ -259,7 +260,7 @@ def _sample(study: _Study, batches: Sequence[CellBatch]) -> tuple[float, list[Ge
     Nothing but whole calls of the denoiser can be cut short, so a call with one image comes first, then one with a
     whole batch, then a whole batch: each only if the one before says that it is short.
     """
-    size = study.config.sampler.batch_size
+    size = study.config.sampler.batch_size or ASSUMED_BATCH
     first = batches[0]
     call = _call_seconds(study, study.batch(first.cells[:1], 1)) * size
     if 2 * call <= LIMIT_SECONDS:

@@ -6,8 +6,10 @@ numbers, and only warn.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -63,6 +65,9 @@ def load_pipeline(auto: str, facts: ModelFacts, model: ModelConfig, device: torc
         pipeline.scheduler = build_scheduler(pipeline.scheduler, facts)
         pipeline.set_progress_bar_config(disable=True)
         _place(pipeline, torch.device(device))
+        set_decoding(pipeline, facts.sampling.decode)
+        if facts.sampling.compile is not None:
+            compile_denoiser(pipeline, facts.sampling.compile)
     return pipeline
 
 
@@ -196,6 +201,32 @@ def _place(pipeline: Any, device: torch.device) -> None:
             part.to(memory_format=torch.channels_last)
         if not name.startswith("text_encoder"):
             _move(part, device)
+
+
+def set_decoding(pipeline: Any, decoding: str) -> None:
+    """Decode all latents of a batch at a time (``whole``), one by one (``sliced``), or in parts too (``tiled``)."""
+    vae = pipeline.vae
+    (vae.disable_slicing if decoding == "whole" else vae.enable_slicing)()
+    (vae.enable_tiling if decoding == "tiled" else vae.disable_tiling)()
+
+
+def compile_denoiser(pipeline: Any, mode: str) -> None:
+    """Replace the denoiser's forward pass by a compiled one; what is compiled is kept for later runs.
+
+    CUDA graphs write their results to the same memory every time, and schedulers remember results of earlier steps:
+    so each result is copied.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "seedml" / "torchinductor"))
+    denoiser = pipeline.transformer if getattr(pipeline, "unet", None) is None else pipeline.unet
+    compiled: Any = torch.compile(denoiser.forward, mode=mode)
+    next_step: Any = torch.compiler.cudagraph_mark_step_begin
+
+    @functools.wraps(denoiser.forward)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        next_step()
+        return tuple(part.clone() for part in compiled(*args, **kwargs))
+
+    denoiser.forward = forward
 
 
 def _move(part: torch.nn.Module, device: torch.device) -> None:

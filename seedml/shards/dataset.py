@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from seedml.shards.commit import pending_path
 from seedml.shards.format import FAILED, FORMAT_VERSION, Marker
 from seedml.shards.mirror import mirror_of
 from seedml.shards.reader import read_marker
+from seedml.tracking import without_secrets
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -111,7 +113,8 @@ class ShardDataset:
 
     def save(self, config: StudyConfig) -> None:
         """Write ``dataset.json``. It names no place, so that a folder can be moved and two can be compared."""
-        configuration = {key: value for key, value in resolved(config).items() if key not in _ELSEWHERE}
+        said = without_secrets(resolved(config), os.environ)
+        configuration = {key: value for key, value in said.items() if key not in _ELSEWHERE}
         configuration["shards"] = {k: v for k, v in configuration["shards"].items() if k not in ("root", "url")}
         content = {
             "format": FORMAT_VERSION, "name": config.name, "fingerprint": self.fingerprint, "settings": self.settings,
@@ -165,12 +168,21 @@ def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -
         "noise": resolved(config)["noise"],
         "shards": {"format": config.shards.format, "tile_seeds": tile_seeds, "tile_prompts": tile_prompts},
     }  # fmt: skip
-    return _plain(settings)
+    return without_secrets(_plain(settings), os.environ)
 
 
 def _set(**values: Any) -> dict[str, Any]:
     """Those that are not left at nothing: settings of later versions do not change fingerprints of earlier studies."""
     return {name: value for name, value in values.items() if value}
+
+
+def settle_batch_size(config: StudyConfig) -> None:
+    """Where the configuration leaves the batch's size open (0), put what the study's images were made with into it."""
+    path = config.shard_dir / FILE
+    if config.sampler.batch_size == 0 and path.is_file():
+        sampler = open_dataset(config.shard_dir).settings["sampler"]
+        config.sampler.batch_size = int(sampler["batch_size"])
+        config.sampler.decode = config.sampler.decode or sampler.get("decode")
 
 
 def open_dataset(folder: Path) -> ShardDataset:
@@ -204,6 +216,7 @@ def complete_dataset(config: StudyConfig) -> tuple[ShardDataset, list[Tile]]:
     if mirror is not None:
         mirror.pull_small()
     dataset = open_dataset(config.shard_dir)
+    settle_batch_size(config)
     settings = study_settings(config, grid, prompts)
     dataset.guard(settings, only=list(settings))
     tiles = grid.tiles_for(config.shards)
