@@ -1,10 +1,10 @@
-"""The page's strips and heat map as pictures and a table, for the tracker: W&B shows neither SVG nor HTML tables."""
+"""The page's galleries, ranks and heat map as pictures and a table, for the tracker: W&B shows neither SVG nor HTML."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from seedml.report.attribute_sections import attribute_sections
 from seedml.report.classifier_open_set import attention_part
-from seedml.report.inputs import Run
+from seedml.report.galleries import best_and_worst
+from seedml.report.galleries import grid as grid_of
+from seedml.report.inputs import Run, SeedRow
 from seedml.report.likeness_section import MARK, score_table
 from seedml.report.pictures import SIDE, CellKey, Picture
 from seedml.tracking import Tracker
@@ -29,10 +31,22 @@ Pixels = NDArray[np.uint8]
 _GAP, _LABEL, _HEAD = 4, 150, 20
 _CELL = 12
 _BELOW, _MEAN, _ABOVE = (11, 90, 135), (233, 236, 239), (179, 84, 30)
+_PLOT_HEIGHT, _PLOT_WIDTH, _MARGIN = 320, 1200, 24
+_OF_VERDICT = {"golden": _BELOW, "inferior": _ABOVE}
+_OTHERS = (134, 142, 150)
 
 
 def tell_pictures(run: Run, pictures: Mapping[CellKey, Picture], tracker: Tracker) -> None:
-    """Each attribute's strips, the maps of attention and the heat map as pictures, the heat map also as a table."""
+    """Golden and inferior seeds, ranks, attributes' strips, maps of attention; the heat map also as a table."""
+    tracker.uses("per-seed-table", "classifier", "seedbook")
+    for name, seeds in zip(("golden", "inferior"), best_and_worst(run), strict=True):
+        if pictures and seeds:
+            title = f"{name.capitalize()} seeds" if run.chosen(name) else f"Seeds at the {name} end of FID"
+            tracker.image(f"gallery/{name}", strips((grid_of(run, pictures, seeds, title),)), title)
+    ranked = sorted((row for row in run.seeds if row.rank is not None and row.fid), key=lambda row: row.rank or 0)
+    if ranked:
+        caption = "FID of the seeds by rank, with intervals; blue: golden, orange: inferior"
+        tracker.image("ranks", rank_pixels(ranked), caption)
     for section in attribute_sections(run, pictures):
         if pictures and section.grids:
             tracker.image(f"strips/{section.anchor.removeprefix('attribute-')}", strips(section.grids), section.title)
@@ -44,6 +58,36 @@ def tell_pictures(run: Run, pictures: Mapping[CellKey, Picture], tracker: Tracke
         caption = "Seeds (columns) by attributes (rows): " + ", ".join(a.column for a in table.attributes)
         tracker.image("heat_map", heat_pixels(table), caption)
         tracker.table("heat_map", _frame_of(run, table))
+
+
+def rank_pixels(rows: Sequence[SeedRow]) -> Pixels:
+    """FID by rank as bars from low to high with a dot, ``H × W × 3`` uint8; the best seed is on the left.
+
+    Args:
+        rows: in the order of their ranks, each with its FID.
+
+    """
+    from PIL import Image, ImageDraw
+
+    values = [row.fid for row in rows if row.fid is not None]
+    lows = [value.low if value.low is not None else value.value for value in values]
+    highs = [value.high if value.high is not None else value.value for value in values]
+    bottom, top = min(lows), max(highs)
+    pitch = max(3, min(24, _PLOT_WIDTH // len(rows)))
+    sheet = Image.new("RGB", (2 * _MARGIN + pitch * len(rows), _PLOT_HEIGHT), "white")
+    pen = ImageDraw.Draw(sheet)
+
+    def height(value: float) -> float:
+        share = (value - bottom) / (top - bottom) if top > bottom else 0.5
+        return _PLOT_HEIGHT - _MARGIN - share * (_PLOT_HEIGHT - 2 * _MARGIN)
+
+    for place, (row, value, low, high) in enumerate(zip(rows, values, lows, highs, strict=True)):
+        colour, x = _OF_VERDICT.get(row.verdict, _OTHERS), _MARGIN + pitch * place + pitch // 2
+        pen.line((x, height(low), x, height(high)), fill=colour)
+        pen.ellipse((x - 1, height(value.value) - 1, x + 1, height(value.value) + 1), fill="black")
+    pen.text((2, 4), f"FID {top:.3g}", fill="black")
+    pen.text((2, _PLOT_HEIGHT - 16), f"{bottom:.3g}", fill="black")
+    return np.asarray(sheet)
 
 
 def strips(grids: tuple[PictureGrid, ...]) -> Pixels:

@@ -8,6 +8,7 @@ from PIL import Image
 from synthetic_run import make_run, settings
 
 from seedml.config import StudyConfig
+from seedml.report.galleries import best_and_worst
 from seedml.report.inputs import Run, read_run
 from seedml.report.likeness_section import MARK, score_table
 from seedml.report.page import shown_pictures, write_report
@@ -50,6 +51,26 @@ def test_each_attribute_has_its_strips_and_the_heat_map_its_numbers(run: Run) ->
         np.testing.assert_allclose(frame[attribute.column], table.scores[:, place])
         q_values = [run.row(seed).q_values[attribute.column] for seed in table.seeds]
         assert frame[f"{attribute.column}_marked"].tolist() == [q <= MARK for q in q_values]
+
+
+def test_galleries_show_the_chosen_seeds_and_ranks_every_seed_with_its_limits(run: Run) -> None:
+    listener = Listener()
+    tell_pictures(run, shown_pictures(run), listener)
+    best, worst = best_and_worst(run)
+    for name, seeds in (("golden", best), ("inferior", worst)):
+        sheet, _ = listener.images[f"gallery/{name}"]
+        assert sheet.shape[0] == 20 + len(seeds) * 132
+        assert sheet[24:140, 160:270].std() > 5, "the first picture is there"
+    pixels, caption = listener.images["ranks"]
+    rows = sorted((row for row in run.seeds if row.rank), key=lambda row: row.rank)
+    assert "interval" in caption
+    assert pixels.shape == (320, 2 * 24 + 24 * len(rows), 3)
+    bottom, top = min(row.fid.low for row in rows), max(row.fid.high for row in rows)
+    for place, row in enumerate(rows):
+        column = pixels[:, 24 + 24 * place + 12]
+        inked = np.flatnonzero((column != 255).any(axis=1))
+        drawn = [320 - 24 - (limit - bottom) / (top - bottom) * 272 for limit in (row.fid.high, row.fid.low)]
+        np.testing.assert_allclose([inked[0], inked[-1]], drawn, atol=1.5)
 
 
 def test_colours_say_the_side_and_the_size(run: Run) -> None:
