@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -38,13 +40,23 @@ def look_at_libraries(config: StudyConfig) -> Iterator[Finding]:
 
 def required(extra: str = "") -> list[Requirement]:
     """What the package asks for, always or with one of its extras."""
-    found = []
-    for line in requires(PACKAGE) or []:
-        requirement = Requirement(line)
-        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        wanted = requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
-        if always if not extra else wanted and not always:
-            found.append(requirement)
+    declared = _declared_in_checkout(extra)
+    if declared is not None:
+        return [Requirement(line) for line in declared]
+    every = [Requirement(line) for line in requires(PACKAGE) or []]
+    always = [one for one in every if one.marker is None or one.marker.evaluate({"extra": ""})]
+    if not extra:
+        return always
+    return [one for one in every if one not in always and one.marker and one.marker.evaluate({"extra": extra})]
+
+
+def _declared_in_checkout(extra: str) -> list[str] | None:
+    """As the checkout's ``pyproject.toml`` has it: what an editable installation says of itself grows old."""
+    path = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if not path.is_file():
+        return None
+    project = tomllib.loads(path.read_text())["project"]
+    found: list[str] = project["optional-dependencies"].get(extra, []) if extra else project["dependencies"]
     return found
 
 
@@ -64,5 +76,7 @@ def _extras(config: StudyConfig) -> Iterator[tuple[str, str, str]]:
     scenes = draws_scenes(config.model.path)
     if "inpainting" in config.apply.run and not (scenes and config.apply.inpaint_model is None):
         yield "ocr", "reads letters in filled masks", MISSING
+    elif config.measure.networks.get("lettering") == "rapidocr":
+        yield "ocr", "reads letters in pictures (measure.networks.lettering)", MISSING
     elif "lettering" in config.measure.attributes and not scenes:
         yield "ocr", "reads letters in pictures; without it the attribute lettering is unknown", NOTE

@@ -15,12 +15,15 @@ from seedml.doctor.findings import MISSING, OK, Finding, of_error
 from seedml.errors import UserError
 from seedml.files import sha256_of
 from seedml.generation.disk import human_bytes
+from seedml.hub import named_parts
 from seedml.models.folder import BUNDLED, find_model, model_facts
 from seedml.models.sources import components_of, find_loras, find_single_file, find_vae
 
 if TYPE_CHECKING:
     from seedml.config import ModelConfig, StudyConfig
 
+_IN_A_WHEEL = "rapidocr"
+"""A network that comes with its package: an extra."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -148,8 +151,10 @@ def look_at_networks(config: StudyConfig) -> Iterator[Finding]:
         **{f"measure.networks.{name}": value for name, value in config.measure.networks.items()},
         **{f"apply.distances.{name}": value for name, value in config.apply.distances.items()},
     }
-    for key, name in given.items():
-        yield _network(key, name)
+    for key, named in given.items():
+        for name in named_parts(named):
+            if name != _IN_A_WHEEL:
+                yield _network(key, name)
 
 
 def _network(key: str, given: str) -> Finding:
@@ -187,18 +192,18 @@ def _downloaded(key: str, given: str) -> Finding:
     """A published file that is asked for by name."""
     import torch
 
-    from seedml.networks.inception import DOWNLOADS
+    from seedml.networks import inception, lpips
 
-    if given not in DOWNLOADS:
+    known = {**inception.DOWNLOADS, **lpips.DOWNLOADS}
+    if given not in known:
         return Finding(key, MISSING, f"there is no {given}", "name a file, a folder or a hub id")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / DOWNLOADS[given].file
-    if path.is_file():
-        digest = sha256_of(path)
-        if not digest.startswith(DOWNLOADS[given].sha256):
-            return Finding(key, MISSING, f"{path} is damaged: sha256 {digest[:16]}…", f"rm {path}, and run this again")
-        return Finding(key, OK, f"{given}: {path}, sha256 {digest[:16]}…")
-    return _to_be_fetched(key, given, f"curl -L --create-dirs -o {path} {DOWNLOADS[given].url}")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / known[given].file
+    if not path.is_file():
+        return _to_be_fetched(key, given, f"curl -L --create-dirs -o {path} {known[given].url}")
+    digest = sha256_of(path)
+    if not digest.startswith(known[given].sha256):
+        return Finding(key, MISSING, f"{path} is damaged: sha256 {digest[:16]}…", f"rm {path}, and run this again")
+    return Finding(key, OK, f"{given}: {path}, sha256 {digest[:16]}…")
 
 
 def _to_be_fetched(key: str, given: str, command: str) -> Finding:
