@@ -33,8 +33,6 @@ class FeatureNetwork(Protocol):
     """Whether it takes its vectors from the scene parser's reading."""
     version: str
     """Raise it when vectors change; with weights of a user's it names them too."""
-    weights: str
-    """What names the weights: a hash, or the hub's commit; empty for those of the package."""
 
     def to(self, device: torch.device) -> FeatureNetwork:
         """Move the weights; returns the network."""
@@ -43,6 +41,11 @@ class FeatureNetwork(Protocol):
     def __call__(self, images: Tensor, reading: SceneReading | None) -> Tensor:
         """``N × 3 × H × W`` uint8 0..255 (and what the scene parser read in them) -> ``N × D`` float32."""
         ...
+
+
+def weights_of(network: FeatureNetwork) -> str:
+    """What names a network's weights, its ``weights``: a hash, or the hub's commit. Empty where it brings its own."""
+    return str(getattr(network, "weights", ""))
 
 
 def network_names() -> list[str]:

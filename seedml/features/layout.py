@@ -30,7 +30,6 @@ class Network:
     resize = "mean over each cell of an 8 x 8 grid"
     needs_reading = False
     version = "1"
-    weights = ""
 
     def to(self, device: torch.device) -> Network:
         """Nothing to move."""

@@ -26,7 +26,6 @@ class Network:
     resize = "bilinear, antialiased, to 128 x 128, where the size differs"
     needs_reading = True
     version = "1"
-    weights = ""
 
     def to(self, device: torch.device) -> Network:
         """Nothing to move: the parser holds the weights."""

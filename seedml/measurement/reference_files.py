@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedml.errors import UserError
+from seedml.features import weights_of
 from seedml.files import sha256_of
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _of_safetensors(path: Path) -> dict[str, NDArray[Any]]:
 def _require_network(path: Path, told: Mapping[str, str], network: FeatureNetwork) -> None:
     """Refuse a file that says it is of another network, of other weights or another resize rule."""
     ours = {"network": network.name, "resize": network.resize}
-    ours |= {"weights": network.weights} if "weights" in told else {}
+    ours |= {"weights": weights_of(network)} if "weights" in told else {}
     other = [key for key in told if told[key] != ours[key]]
     if other:
         raise UserError(

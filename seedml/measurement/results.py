@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedml.errors import UserError
+from seedml.features import weights_of
 from seedml.files import atomic_path, atomic_write_bytes, sha256_of
 from seedml.measurement.parts import Rows
 from seedml.measurement.reference_files import ReferenceStatistics, reference_of_arrays
@@ -137,7 +138,8 @@ def write_reference(run_dir: Path, reference: ReferenceStatistics, network: Feat
 
 def _notes(network: FeatureNetwork) -> dict[str, str]:
     notes = {"network": network.name, "resize": network.resize, "dimension": str(network.dimension)}
-    return notes | ({"weights": network.weights} if network.weights else {})
+    weights = weights_of(network)
+    return notes | ({"weights": weights} if weights else {})
 
 
 FeatureRows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from seedml.attributes import Attribute
-from seedml.features import FeatureNetwork
+from seedml.features import FeatureNetwork, weights_of
 from seedml.files import fingerprint, finish_step, step_is_done, step_settings
 from seedml.lightning import predicting_trainer, quiet_lightning, threads
 from seedml.measurement.data import TileData
@@ -149,7 +149,7 @@ def _wanted(config: StudyConfig) -> _Wanted:
 
 def _name_of(network: FeatureNetwork) -> str:
     """A network's name; with weights of a user's its version, too, since other weights give other features."""
-    return f"{network.name} {network.version}" if network.weights else network.name
+    return f"{network.name} {network.version}" if weights_of(network) else network.name
 
 
 def _as_far_as_done(settings: Mapping[str, Any], done: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from seedml.errors import UserError
 from seedml.measurement.reference import check_reference, make_reference
 from seedml.measurement.reference_files import ReferenceFeatures
 
-NETWORK: Any = SimpleNamespace(name="mean", dimension=3, resize="none", weights="")
+NETWORK: Any = SimpleNamespace(name="mean", dimension=3, resize="none")
 SIZES = ((8, 6), (5, 9), (8, 6), (8, 6), (5, 9), (7, 7), (8, 6))
 
 
