@@ -103,8 +103,8 @@ def _tell(config: StudyConfig, tracker: Tracker, frame: pd.DataFrame, places: pd
         tracker.histogram(f"seeds/{column}", frame[column].to_numpy())
     tracker.best({"ranked/fid": "min"})
     names = ["fid", "fid_low", "fid_high", "seed"]
-    ranked: Iterator[dict[str, object]] = iter(frame.nsmallest(MOST_RANKED, "fid_rank")[names].to_dict("records"))
-    for rank, row in enumerate(ranked, start=1):
+    ranked = frame.nsmallest(MOST_RANKED, "fid_rank")[names]
+    for rank, row in enumerate(ranked.to_dict("records"), start=1):
         tracker.log({f"ranked/{name}": row[name] for name in names}, step=rank)
 
 

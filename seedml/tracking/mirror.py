@@ -151,7 +151,7 @@ class Mirror:
         """Where rows go. Waits until that is known."""
         process = self._process
         if process is not None and self._asked == "online":
-            self._wait(lambda: process.opened, self._patience.left)
+            self._wait(lambda: process.opened, self._patience.left - self._waited)
             self._mode = process.opened.get("mode", "offline")  # type: ignore[assignment]
         return self._mode
 
@@ -173,7 +173,7 @@ class Mirror:
         process = self._process
         if process is None:
             return
-        limit = self._patience.left if self._asked == "online" else _OFFLINE_SECONDS
+        limit = max(self._patience.left - self._waited, 0.0) if self._asked == "online" else _OFFLINE_SECONDS
         process.close(max(limit - _MARGIN, 1.0))
         self._wait(lambda: process.finished or process.fault, limit)
         if self._asked == "online":
