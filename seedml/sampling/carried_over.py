@@ -13,6 +13,7 @@ from seedml.errors import UserError
 from seedml.files import read_json
 from seedml.models.folder import ModelFacts
 from seedml.seedbook import SeedBook, Transfer
+from seedml.seedbook.fields import Fields
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -81,11 +82,12 @@ def known_transfers(book: SeedBook) -> dict[str, Transfer]:
 
 def _told(path: Path, own: Path, book: SeedBook) -> dict[str, Transfer]:
     """What the comparison in a file says of the run in the folder ``own``."""
-    raw: Any = read_json(path)
-    names = dict(zip(raw.get("folders", ()), raw.get("studies", ()), strict=False))
-    name, now = names.get(str(own)), book.made_with()
-    said = raw.get("made_with", {}).get(name, {})
-    if name is None or any(said[key] != now[key] for key in said.keys() & now.keys()):
+    found = Fields(read_json(path), str(path))
+    name = dict(zip(found.texts("folders"), found.texts("studies"), strict=False)).get(str(own))
+    if name is None:
         return {}
-    entries = raw.get("transfer", {}).get(name, {})
+    said, now = Fields(found.objects("made_with"), "made_with").objects(name), book.made_with()
+    if any(said[key] != now[key] for key in said.keys() & now.keys()):
+        return {}
+    entries = Fields(found.objects("transfer"), "transfer").objects(name)
     return {study: Transfer.read(entry, study) for study, entry in entries.items()}

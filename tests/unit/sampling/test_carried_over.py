@@ -78,7 +78,13 @@ def test_comparisons_beside_the_run_are_found(book: SeedBook, tmp_path: Path) ->
     assert known_transfers(replace(book, folder=tmp_path / "runs" / "another")) == {}
     comparison(tmp_path / "runs" / "c", own, book.made_with() | {"steps": 99}, told(now))
     assert known_transfers(here) == {}, "the run was made again since"
-    for text in ("no json", "[]", "{}", '{"folders": [], "transfer": {}}'):
+    for text in (
+        "no json",
+        "[]",
+        "{}",
+        '{"folders": 3}',
+        f'{{"folders": ["{own}"], "studies": ["a"], "transfer": []}}',
+    ):
         path.write_text(text)
         assert known_transfers(here) == {}
     comparison(tmp_path / "runs" / "d", own, {}, told(now, 0.6))
