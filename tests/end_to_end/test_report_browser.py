@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from page_visit import CHROMIUM, Visit, chromium
 from synthetic_run import make_run, settings
 
 from seedml.report.inputs import read_run
 from seedml.report.page import render
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
 
 SEEDS = (*range(11), 2**62 + 1, 2**62 + 2)  # the last two are one number to a JavaScript that counts in doubles
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-             "--disable-background-networking"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,42 +34,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        context = started.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, args=ARGUMENTS
-        )
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        yield context
-        context.close()
-
-
-class Visit:
-    """The open page, and what it said and asked for."""
-
-    def __init__(self, browser: Any, report: Path) -> None:
-        self.page = browser.new_page()
-        self.messages: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.messages.append(message.text))
-        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(report.as_uri())
-
-    def column(self, title: str) -> tuple[int, list[str]]:
-        """A column's number, and the keys of its visible rows from top to bottom."""
-        titles = [text.strip() for text in self.page.locator("#seed-table thead th").all_inner_texts()]
-        number = titles.index(title)
-        keys = self.page.eval_on_selector_all(
-            "#seed-table tbody tr:not([hidden])", f"rows => rows.map(row => row.cells[{number}].dataset.key)"
-        )
-        return number, keys
-
-    def seeds(self) -> list[int]:
-        """Seeds of the visible rows from top to bottom."""
-        return [int(key) for key in self.column("Seed")[1]]
-
-    def heading(self, title: str) -> Any:
-        return self.page.locator("#seed-table thead button", has_text=title).first
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -219,7 +182,10 @@ def test_it_prints_without_controls_and_unfolded(visit: Visit) -> None:
     assert not visit.page.locator(".controls").is_visible()
     assert not visit.page.locator("nav").is_visible()
     assert visit.page.pdf()[:5] == b"%PDF-"
-    assert visit.page.locator("details").evaluate("part => part.open")
+    folded = visit.page.locator("details")
+    assert folded.count() >= 3
+    assert all(folded.evaluate_all("parts => parts.map(part => part.open)"))
+    assert not visit.page.locator("#pick").is_visible()
 
 
 def test_without_javascript_all_is_there_but_the_controls(browser: Any, report: Path, tmp_path: Path) -> None:
