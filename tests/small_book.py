@@ -55,7 +55,7 @@ def tiny_book(model: Path, seeds: Sequence[int] = (3, 7, 469), **changes: Any) -
 
     """
     recipe = RECIPE | {"path": str(model), "height": 32, "width": 32}
-    recipe |= {key: changes.pop(key) for key in list(changes) if key in recipe}
+    recipe |= {key: changes.pop(key) for key in list(changes) if key in {*recipe, "model_options"}}
     noise = NoiseConfig(initial_seed=recipe["initial_seed"], step_seed=recipe["step_seed"])  # type: ignore[arg-type]
     common = {"model": "tiny", "steps": 3, "guidance_scale": 3.0} | changes
     cards = []

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from seedml.errors import UserError
+from seedml.models.families import TEXT_TO_IMAGE, Family
 from seedml.models.folder import find_model
+from seedml.models.sources import hub_name
 from seedml.seedbook import Cards, Recipe, SeedBook, SeedCard
 
 _PROGRAM = '''\
@@ -15,20 +17,20 @@ _PROGRAM = '''\
 Needs torch and diffusers, not seedml. Each noise is compared with the hash of its card before it is used.
 """
 
-import hashlib
+{imports}
 
 import torch
 from diffusers import {classes}
 
-MODEL = {model}  # a folder or a hub id
+MODEL = {model}  # {kind}
 PROMPT = {prompt}
 SEEDS = {{  # seed: SHA-256 of its initial noise
 {seeds}}}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-pipeline = {pipeline}.from_pretrained({loading})
-pipeline.to(DEVICE)
-{after_loading}pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config{options})
+pipeline = {pipeline}.{loader}({loading})
+{after_loading}pipeline.to(DEVICE)
+pipeline.scheduler = {scheduler}.from_config(pipeline.scheduler.config{options})
 
 
 def draw(generator):
@@ -39,17 +41,28 @@ def draw(generator):
 for seed, sha256 in SEEDS.items():
 {noise}    if hashlib.sha256(noise.cpu().numpy().tobytes()).hexdigest() != sha256:
         raise SystemExit(f"seed {{seed}}: this is not the noise of its card")
-    image = pipeline(
+{before_call}    image = pipeline(
         PROMPT,
-        latents=noise.to(DEVICE, torch.{dtype}),
+        latents={latents},
         generator=generator,
         num_inference_steps={steps},
         guidance_scale={guidance},
         height={height},
         width={width},
-    ).images[0]
+{more}    ).images[0]
     image.save(f"seed-{{seed}}.png")
 '''
+
+
+_HAND_ON = (
+    "    # this pipeline does not hand its generator on to the scheduler\n"
+    "    pipeline.scheduler.step = functools.partial(pipeline.scheduler.step, generator=generator)\n"
+)
+_DRAW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler",
+         "DPMSolverMultistepScheduler")  # fmt: skip
+"""Schedulers of flow models that may add noise while sampling, and take a generator for it."""
+_BINNING = ("PixArtAlphaPipeline", "PixArtSigmaPipeline", "SanaPipeline")
+"""Pipelines that would make a size of their own and scale it."""
 
 
 def snippet(book: SeedBook, cards: Cards, prompt: str) -> str:
@@ -66,16 +79,66 @@ def snippet(book: SeedBook, cards: Cards, prompt: str) -> str:
     if recipe is None:
         raise UserError(f"the book of {book.name} does not say where its model is", legal="a book of version 2",
                         remedy="run `seedml select` again")  # fmt: skip
+    family = TEXT_TO_IMAGE.get(_name(recipe.pipeline), TEXT_TO_IMAGE["StableDiffusionPipeline"])
+    hand_on = not family.passes_generator and _name(card.scheduler) in _DRAW
     return _PROGRAM.format(
-        title=_title(book, cards), classes=", ".join(sorted({_name(card.scheduler), _name(recipe.pipeline)})),
-        model=repr(_place(recipe, card)), prompt=repr(prompt), dtype=_name(card.dtype),
-        seeds="".join(f"    {card.seed}: {card.noise_sha256!r},\n" for card in cards),
-        pipeline=_name(recipe.pipeline), loading=", ".join(_loading(recipe, card)),
-        after_loading="pipeline.watermark = None\n" if "XL" in recipe.pipeline else "",
+        title=_title(book, cards), imports="import functools\nimport hashlib" if hand_on else "import hashlib",
+        classes=", ".join(sorted({_name(card.scheduler), _name(recipe.pipeline), *_further_classes(recipe)})),
+        model=repr(_place(recipe, card)), kind="a file" if _is_file(recipe) else "a folder or a hub id",
+        prompt=repr(prompt), seeds="".join(f"    {card.seed}: {card.noise_sha256!r},\n" for card in cards),
+        pipeline=_name(recipe.pipeline), loader="from_single_file" if _is_file(recipe) else "from_pretrained",
+        loading=", ".join(_loading(recipe, card)), after_loading=_after_loading(recipe),
         scheduler=_name(card.scheduler), options=_options(recipe), shape=(1, *card.latent_shape),
-        noise="".join(f"    {line}\n" for line in _noise(recipe, card)), steps=card.steps,
-        guidance=card.guidance_scale, height=recipe.height, width=recipe.width,
+        noise="".join(f"    {line}\n" for line in _noise(recipe, card)),
+        before_call=_HAND_ON if hand_on else "", latents=_latents(family, _name(recipe.pipeline), _name(card.dtype)),
+        steps=card.steps, guidance=card.guidance_scale, height=recipe.height, width=recipe.width, more=_more(recipe),
     )  # fmt: skip
+
+
+def _latents(family: Family, pipeline: str, dtype: str) -> str:
+    """The noise as the pipeline's call takes it."""
+    if family.float32_noise:
+        return "noise.to(DEVICE)"
+    placed = f"noise.to(DEVICE, torch.{dtype})"
+    return f"{pipeline}._pack_latents({placed}, *noise.shape)" if family.packed else placed
+
+
+def _more(recipe: Recipe) -> str:
+    """Further lines of the call's arguments."""
+    options = dict(recipe.model_options.get("call_options", {}))
+    if recipe.pipeline in _BINNING:
+        options["use_resolution_binning"] = False
+    return "".join(f"        {_name(key)}={_literal(value)},\n" for key, value in options.items())
+
+
+def _after_loading(recipe: Recipe) -> str:
+    lines = ["pipeline.watermark = None"] if recipe.pipeline == "StableDiffusionXLPipeline" else []
+    for number, (path, scale) in enumerate(recipe.model_options.get("lora", {}).items()):
+        place, file = _lora(path)
+        weight = f", weight_name={file!r}" if file else ""
+        lines += [f"pipeline.load_lora_weights({place!r}{weight})",
+                  f"pipeline.fuse_lora(lora_scale={float(scale)!r})  # {number + 1}",
+                  "pipeline.unload_lora_weights()"]  # fmt: skip
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lora(path: str) -> tuple[str, str]:
+    """Folder or hub id, and file in it."""
+    here = Path(path).expanduser()
+    if here.is_file():
+        return str(here.resolve().parent), here.name
+    if here.is_dir() or path.count("/") == 1:
+        return path.partition("@")[0], ""
+    name = hub_name(path)
+    return name.repository, name.inside
+
+
+def _is_file(recipe: Recipe) -> bool:
+    return recipe.path.endswith(".safetensors")
+
+
+def _further_classes(recipe: Recipe) -> list[str]:
+    return ["AutoModel"] if recipe.model_options.get("vae") else []
 
 
 def _title(book: SeedBook, cards: Cards) -> str:
@@ -92,18 +155,26 @@ def _place(recipe: Recipe, card: SeedCard) -> str:
     """Where the model is: the bundled one and those in folders by their absolute path."""
     from seedml.config import ModelConfig
 
+    if _is_file(recipe):
+        return str(Path(recipe.path).expanduser().absolute())
+
     model = ModelConfig(name=card.model, path=recipe.path, revision=card.revision, variant=recipe.variant)
     is_here = recipe.path.startswith("bundled:") or Path(recipe.path).expanduser().is_dir()
     return str(find_model(model)) if is_here else recipe.path
 
 
 def _loading(recipe: Recipe, card: SeedCard) -> list[str]:
-    """Arguments of ``from_pretrained``. The safety checker is left out, as in the study."""
+    """Arguments of ``from_pretrained``. The safety checker is left out: it would blacken pictures."""
     words = ["MODEL", *(f"{key}={value!r}" for key, value in (("revision", card.revision), ("variant", recipe.variant))
                         if value is not None)]  # fmt: skip
     words.append(f"torch_dtype=torch.{_name(card.dtype)}")  # newer versions say dtype, and take both
-    if recipe.pipeline == "StableDiffusionPipeline":
+    if recipe.pipeline in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
         words += ["safety_checker=None", "requires_safety_checker=False"]
+    if recipe.model_options.get("config"):
+        words.append(f"config={str(recipe.model_options['config'])!r}")
+    if recipe.model_options.get("vae"):
+        vae = str(recipe.model_options["vae"])
+        words.append(f"vae=AutoModel.from_pretrained({vae!r}, torch_dtype=torch.{_name(card.dtype)})")
     return words
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from small_book import raw_book, tiny_book
+from tiny_families import tiny_flux, tiny_pixart, tiny_sana
 from tiny_models import tiny_sdxl, tiny_stable_diffusion
 
 from seedml.__main__ import main
@@ -43,13 +44,21 @@ CASES: dict[str, dict[str, Any]] = {
     "one step noise": {"scheduler": "EulerAncestralDiscreteScheduler", "step_seed": 5},
     "both from one seed": {"scheduler": "EulerAncestralDiscreteScheduler", "initial_seed": 5, "step_seed": 5},
     "xl": {"scheduler": "EulerAncestralDiscreteScheduler", "pipeline": "StableDiffusionXLPipeline", "steps": 2},
-}
+    "flux": {"scheduler": "FlowMatchEulerDiscreteScheduler", "scheduler_options": {"stochastic_sampling": True},
+             "pipeline": "FluxPipeline", "model_options": {"call_options": {"max_sequence_length": 64}}},
+    "pixart": {"scheduler": "EulerAncestralDiscreteScheduler", "pipeline": "PixArtSigmaPipeline",
+               "model_options": {"call_options": {"clean_caption": False}}},
+    "sana": {"scheduler": "DPMSolverMultistepScheduler", "scheduler_options": SDE, "pipeline": "SanaPipeline"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    return {"sd": tiny_stable_diffusion(root / "sd"), "xl": tiny_sdxl(root / "xl")}
+    return {
+        "sd": tiny_stable_diffusion(root / "sd"), "xl": tiny_sdxl(root / "xl"), "flux": tiny_flux(root / "flux"),
+        "pixart": tiny_pixart(root / "pixart"), "sana": tiny_sana(root / "sana"),
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
