@@ -18,7 +18,9 @@ from seedml.config import StudyConfig
 from seedml.errors import UserError
 
 Calls = list[tuple[str, StudyConfig]]
-ON_CONFIGURATIONS = [name for name in STEPS if name not in ("train", "sample", "export", "compare")]
+OWN_WORDS = ("train", "sample", "export", "compare", "track", "doctor")
+"""Commands that are no steps of a study; each has its own tests."""
+ON_CONFIGURATIONS = [name for name in STEPS if name not in OWN_WORDS]
 """The steps that take a study's configuration."""
 
 
