@@ -129,7 +129,7 @@ class Outliner(nn.Module):
 
     Args:
         key: configuration key, for errors.
-        name_or_path: SAM, SAM-HQ or SAM 2, by hub id or folder.
+        name_or_path: SAM, by hub id or folder.
 
     """
 

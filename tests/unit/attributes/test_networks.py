@@ -266,7 +266,7 @@ def test_depth_is_taken_under_the_object_that_a_detector_finds(
         box[top:bottom, left:right] = 1
         weight = torch.nn.functional.adaptive_avg_pool2d(box[None, None], maps.shape[1:])[0, 0]
         expected = (maps[row] * weight).sum() / weight.sum()
-        assert found["depth"][row] == pytest.approx(expected.item(), abs=0.02)
+        assert found["depth"][row] == pytest.approx(expected.item(), abs=0.02, nan_ok=True)  # a box may be empty
 
 
 def test_nothing_found_is_unknown(images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
