@@ -189,7 +189,8 @@ class ObjectFinder(nn.Module):
         """``N × H × W`` float32, 1 where the object is: its outline, or all of its box; 0 where nothing is found."""
         boxes: Tensor = self.detector(images, [subject(prompt) for prompt in prompts])
         if self.outliner is not None:
-            return self.outliner(images, boxes).float()
+            outlines: Tensor = self.outliner(images, boxes)
+            return outlines.float()
         left, top, right, bottom = boxes[:, :, None].unbind(1)
         x, y = ((torch.arange(side, device=boxes.device) + 0.5) / side for side in (images.shape[3], images.shape[2]))
         across, down = (x >= left) & (x <= right), (y >= top) & (y <= bottom)  # NaN is neither

@@ -72,7 +72,8 @@ class Lpips(nn.Module):
         if least < SMALLEST:
             x = F.interpolate(x, scale_factor=SMALLEST / least, mode="bilinear", align_corners=False)
         shift, scale = (torch.tensor(part, device=x.device)[None, :, None, None] for part in (_SHIFT, _SCALE))
-        x, kept = (x - shift) / scale, []
+        x = (x - shift) / scale
+        kept: list[Tensor] = []
         for number, module in enumerate(self.network, start=1):
             x = module(x)
             if number in _LAYERS[self.backbone]:
@@ -85,7 +86,8 @@ class Lpips(nn.Module):
         """One layer's part of the vector: ``N × C × h × w`` -> ``N × C·h·w``."""
         unit = features / (features.square().sum(1, keepdim=True) + _TINY).sqrt()
         places = features.shape[2] * features.shape[3]
-        return (unit * self.roots[layer][:, None, None] / places**0.5).flatten(1)
+        entries: Tensor = unit * self.roots[layer][:, None, None] / places**0.5
+        return entries.flatten(1)
 
 
 def _backbone_of(key: str, weights: Weights) -> str:
