@@ -215,4 +215,5 @@ def _environment(folder: Path) -> dict[str, str]:
     own = str(Path(seedml.__file__).parent.parent)
     searched = os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    inherited.setdefault("WANDB_ERROR_REPORTING", "false")  # which would call the server even where a run is offline
     return {**inherited, **{name: str(path) for name, path in places.items()}, "PYTHONPATH": searched}

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from wandb_offline import offline_runs
 
 from seedml.files import sha256_of
+from seedml.tracking import history, read_journal
 
 SEEDS, PROMPTS = 6, 24
 SUMMARY = {
@@ -30,17 +32,20 @@ CARD = {
 }  # fmt: skip
 
 
+PLANTED = "planted-in-the-environment-4711"
+
+
 def seedml(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "seedml", *words], cwd=cwd, capture_output=True, text=True, timeout=280,
-        env={**os.environ, "OMP_NUM_THREADS": "2"}, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "PLANTED_API_TOKEN": PLANTED}, check=False,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
-    done = seedml("study", "smoke", "seeds=0:6", cwd=folder)
+    done = seedml("study", "smoke", "seeds=0:6", "tracking.group=team-${oc.env:PLANTED_API_TOKEN}", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "stdout.txt").write_text(done.stdout)
     (folder / "stderr.txt").write_text(done.stderr)
@@ -62,6 +67,48 @@ def test_it_ends_with_the_headline_numbers_and_the_report(home):
     assert lines[-1].endswith("runs/smoke/report.html")
     assert "wandb sync" in (home / "stderr.txt").read_text()
     assert any(line.startswith("Which seed made it?: ") and "%" in line for line in lines)
+
+
+def test_a_secret_of_the_environment_is_in_no_file(home):
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
+    assert "group: team-(secret)" in (home / "runs" / "smoke" / "config.yaml").read_text()
+    assert {run.group for run in offline_runs(home / "runs" / "smoke")} == {"team-(secret)"}
+
+
+def test_what_is_in_weights_and_biases_is_what_the_journals_say(run):
+    mirrored = {offline.job_type: offline for offline in offline_runs(run)}
+    assert list(mirrored) == ["generate", "measure", "summarize", "classify", "select", "apply", "report"]
+    for step, offline in mirrored.items():
+        rows = [{key: row[key] for key in row if not key.startswith("_")} for row in offline.history]
+        journal = run / "tracking" / f"{step}.jsonl"
+        assert [row for row in rows if "step" in row] == history(journal)
+        assert offline.exit_code == 0
+        for event in read_journal(journal):
+            if event["event"] == "finish":
+                assert {key: offline.summary[key] for key in event["cost"]} == event["cost"]
+
+
+def test_each_step_says_what_it_was_made_from(run):
+    journals = {path.stem: read_journal(path) for path in (run / "tracking").glob("*.jsonl")}
+    uses = {step: {event["name"] for event in told if event["event"] == "uses"} for step, told in journals.items()}
+    events = sorted((event for told in journals.values() for event in told), key=lambda event: event["time"])
+    makes = {event["name"]: event for event in events if event["event"] in ("file", "references")}
+    data, measurements, table, classifier, book = (
+        f"smoke-{name}" for name in ("dataset", "measurements", "per-seed-table", "classifier", "seedbook")
+    )
+    assert uses["generate"] == set()
+    assert uses["measure"] == uses["classify"] == {data}
+    assert uses["summarize"] == {measurements}
+    assert uses["select"] == {data, measurements}
+    assert uses["apply"] == {data, measurements, classifier, book}
+    assert uses["report"] == {table, classifier, book}
+    for name in (data, measurements):
+        folder = Path(os.path.normpath(run / makes[name]["folder"]))
+        assert {file: sha256_of(folder / file) for file in makes[name]["files"]} == makes[name]["files"]
+    for name in (table, classifier, book):
+        assert sha256_of(run / makes[name]["path"]) == makes[name]["sha256"]
 
 
 def test_shards_hold_every_cell_once_and_as_promised(shards):
