@@ -172,7 +172,7 @@ def _rows(config: StudyConfig) -> list[dict[str, Any]]:
 
 
 def cluster_lines(config_name: str, hours: Sequence[GpuHours], tiles: int, largest_tile: int, images: int) -> list[str]:
-    """How to divide the work: an array of jobs of four hours that are done within a day.
+    """How to divide the work: an array of jobs of four hours that are done within a day; nothing where one does it.
 
     Args:
         config_name: what the command names, or a placeholder.
@@ -184,6 +184,8 @@ def cluster_lines(config_name: str, hours: Sequence[GpuHours], tiles: int, large
     """
     first = hours[0]
     jobs = max(1, min(tiles, 2 ** max(0, round(first.hours[1] / 24) - 1).bit_length()))
+    if jobs == 1:
+        return []
     low, high = (value / jobs for value in first.hours)
     minutes = first.hours[1] / images * largest_tile * 60
     days = f"{_hours(high)} h" if first.measured else f"{_hours(low)} to {_hours(high)} h"

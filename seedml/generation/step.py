@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seedml.errors import UserError
 from seedml.generation.disk import check_space, full_disk_explained
 from seedml.generation.plan import Plan, plan
+from seedml.generation.prompt_report import report_on_prompts
 from seedml.generation.work import Progress, Work, find_work, next_work
 from seedml.grid import Tile, build_grid
 from seedml.models.folder import model_facts, model_identity
@@ -66,6 +67,8 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
     dataset = _existing(config, settings)
     made = dataset is None or bool(find_work(dataset, tiles, retry_failed=config.retry_failed))
     if made:
+        if leads:
+            _warn_of_prompts(config, prompts)
         started = time.monotonic()
         with full_disk_explained(config.shard_dir, lambda: _finished(config), len(tiles)):
             dataset = _make_missing(config, tracker, dataset, settings, prompts, tiles, planned)
@@ -86,6 +89,12 @@ def _fix_batch_size(config: StudyConfig) -> None:
     from seedml.generation.largest_batch import fix_batch_size
 
     fix_batch_size(config)
+
+
+def _warn_of_prompts(config: StudyConfig, prompts: Sequence[Prompt]) -> None:
+    """Say how many were left out because they are repetitions, and how many the text encoders cut."""
+    for line in report_on_prompts(config, prompts).lines():
+        print(f"seedml: warning: prompts {line}", file=sys.stderr, flush=True)
 
 
 def _finished(config: StudyConfig) -> int:

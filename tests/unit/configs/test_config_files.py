@@ -135,6 +135,12 @@ def test_measured_warm_ups_of_other_machines_are_used(tmp_path: Path) -> None:
     assert "ESTIMATE" in planned("paper_sd2", "plan.warmups=warmups.json", "sampler.steps=20").text()
 
 
+def test_what_one_gpu_does_in_a_day_is_not_divided() -> None:
+    text = planned("paper_sd2_mini").text()
+    assert "A100: 2.4 to 9.4 GPU hours" in text
+    assert "sbatch" not in text
+
+
 def test_probe_prompts_lie_beside_the_configurations() -> None:
     prompts = load_prompts(load_config("paper_probe").prompts)
     assert len(prompts) == 3
