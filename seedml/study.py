@@ -12,7 +12,6 @@ report      one page with all of it
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -139,12 +138,12 @@ def _fail_early(config: StudyConfig) -> None:
 
 def _announce(config: StudyConfig) -> None:
     """Say what later steps will make beyond the grid, which ``generate`` tells of itself."""
-    from seedml.applications.planned import later_lines
+    from seedml.applications.planned import later_sentence
     from seedml.prompts import load_prompts
 
-    if is_rank_zero(os.environ):
-        for line in later_lines(config, load_prompts(config.prompts)):
-            print(line, file=sys.stderr)
+    sentence = later_sentence(config, load_prompts(config.prompts))
+    if sentence and is_rank_zero(os.environ):
+        print(sentence, flush=True)
 
 
 def _tracked(

@@ -92,6 +92,14 @@ def later_lines(config: StudyConfig, prompts: Sequence[Prompt], warmup: Warmup |
     return [f"  {'later' if at == 0 else '':<8}{line}" for at, line in enumerate([*lines, together])]
 
 
+def later_sentence(config: StudyConfig, prompts: Sequence[Prompt]) -> str:
+    """:func:`later_pictures` in one line; empty where there are none."""
+    found = later_pictures(config, prompts)
+    parts = ", ".join(f"{'at most ' if later.at_most else ''}{later.images:,} {later.what}" for later in found)
+    total = sum(later.images for later in found)
+    return f"{config.name}: later steps make {total:,} images beyond the grid: {parts}" if found else ""
+
+
 def _of_classifier(config: StudyConfig, prompts: Sequence[Prompt]) -> list[Later]:
     done = path_of(config.run_dir / "classifier", "open_set").is_file()
     if "open_set" not in config.classifier.controls or done:

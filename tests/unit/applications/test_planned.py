@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seedml.applications.planned import later_lines, later_pictures
+from seedml.applications.planned import later_lines, later_pictures, later_sentence
 from seedml.config import StudyConfig
 from seedml.files import atomic_write_json
 from seedml.generation.warmup import Warmup
@@ -75,6 +75,7 @@ def test_what_is_done_is_not_counted(tmp_path: Path) -> None:
         atomic_write_json(config.run_dir / f"{file}.json", {})
         assert use not in counts(config)
     assert later_lines(config, load_prompts(config.prompts)) == []
+    assert later_sentence(config, load_prompts(config.prompts)) == ""
 
 
 def test_a_folder_of_pictures_is_counted_by_its_masks(tmp_path: Path) -> None:
@@ -109,3 +110,7 @@ def test_lines_say_how_many_and_how_long(tmp_path: Path) -> None:
     ]
     assert [line.split(", about")[0] for line in lines] == later_lines(config, prompts)
     assert max(map(len, lines)) < 130
+    assert later_sentence(config, prompts) == (
+        "later: later steps make 2,128 images beyond the grid: 144 of seeds outside the study (open_set), 1,024 of 16 "
+        "prompts that the study leaves unused, 960 of 96 noise swaps at 10 places"
+    )
