@@ -85,6 +85,23 @@ def test_agreement_is_what_plain_transformers_gives(images: torch.Tensor, clip: 
     assert attribute.version != load_attributes(["agreement"])["agreement"].version
 
 
+def test_weights_and_processor_may_lie_apart(images: torch.Tensor, clip: Path, tmp_path: Path) -> None:
+    """As PickScore's do: the weights are in one repository, what its inputs are made with is in another."""
+    for name, patterns in (("weights", ("config.json", "*.safetensors")), ("inputs", ("*token*", "*process*"))):
+        (tmp_path / name).mkdir()
+        for path in (path for pattern in patterns for path in clip.glob(pattern)):
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    given = f"{tmp_path / 'weights'} + {tmp_path / 'inputs'}"
+    apart, together = (load_attributes(["agreement"], {"agreement": name})["agreement"] for name in (given, str(clip)))
+    found, expected = (one.measure(AttributeBatch(images, PROMPTS))["agreement"] for one in (apart, together))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert "+" in apart.version
+    with pytest.raises(
+        UserError, match=r"agreement: no processor can be loaded.*remedy: name one after"
+    ):
+        load_attributes(["agreement"], {"agreement": f"{clip} + {tmp_path}"})
+
+
 def test_a_score_does_not_depend_on_companions(images: torch.Tensor, clip: Path) -> None:
     attribute = load_attributes(["agreement"], {"agreement": str(clip)})["agreement"]
     together = attribute.measure(AttributeBatch(images.repeat(5, 1, 1, 1), PROMPTS * 5))["agreement"]
