@@ -100,13 +100,15 @@ def interval_chart(
         _draw_band(plot, band, _LEFT + 14 + 6.5 * len(band.name))  # seeds are sorted: the upper left is free
     radius = max(1.4, min(5.0, 0.36 * (plot.x(2) - plot.x(1))))
     placed = list(enumerate(points, start=1))
-    if len(points) > _DENSE:
+    many = len(points) > _DENSE
+    if many:
         plot.svg.set("class", "chart wide dense")
         placed.sort(key=lambda pair: pair[1].kind != "inconclusive")  # what is drawn last lies on top
         _draw_whiskers(plot, placed)
         placed = [(place, _plain(point)) for place, point in placed]
     for place, point in placed:
-        _draw_point(plot, point, plot.x(place), radius if point.kind == "inconclusive" else max(radius, 3.0))
+        size = radius if point.kind == "inconclusive" else max(radius, 3.0)
+        _draw_point(plot, point, plot.x(place), size, terse=many)
     _ticks_x(plot, [tick for tick in ticks(1, len(points), 8) if tick == int(tick) and 1 <= tick <= len(points)])
     _verdict_legend(plot.svg, points)
     return _markup(plot.svg)
@@ -385,14 +387,17 @@ def _ticks_x(plot: _Plot, places: Sequence[float]) -> None:
         _text(plot.svg, text(place, 0), plot.x(place), plot.bottom + 17, "tick", anchor="middle")
 
 
-def _draw_point(plot: _Plot, point: Point, x: float, radius: float) -> None:
-    """A mark with its interval, its link and what it says on hover."""
+def _draw_point(plot: _Plot, point: Point, x: float, radius: float, terse: bool = False) -> None:
+    """A mark with its interval, its link and what it says on hover; ``terse``: the link's name says it."""
     holder = _link(plot.svg, point.link)
     if point.low is not None and point.high is not None:
         whisker = {"class": f"whisker {point.kind}"}
         _add(holder, "line", whisker, x1=x, x2=x, y1=plot.y(point.low), y2=plot.y(point.high))
     mark = _mark(holder, point.kind, x, plot.y(point.value), radius)
-    _add(mark, "title").text = point.hover
+    if terse and point.link:
+        holder.set("aria-label", point.hover)
+    else:
+        _add(mark, "title").text = point.hover
 
 
 def _plain(point: Point) -> Point:
