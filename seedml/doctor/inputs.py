@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedml.doctor.findings import MISSING, NOTE, OK, Finding, checked, of_error
@@ -14,6 +15,9 @@ from seedml.prompts import Prompt, load_prompts
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
+
+_COCO = ("val2014", "train2014", "val2017", "train2017")
+"""Folders of COCO's pictures, each an archive of that name."""
 
 
 def look_at_prompts(config: StudyConfig) -> tuple[list[Prompt] | None, list[Finding]]:
@@ -66,9 +70,12 @@ def look_at_measurements(config: StudyConfig, prompts: Sequence[Prompt] | None) 
     yield checked("attributes", lambda: _attributes(config))
     yield checked("classifier", lambda: _classifier(config))
     if prompts is not None or config.reference.path is not None:
-        yield checked("reference", lambda: _reference(config, prompts or []))
+        reference = checked("reference", lambda: _reference(config, prompts or []))
+        yield reference if reference.state == OK else replace(reference, remedy=_get_coco(config) or reference.remedy)
     if prompts is not None:
         yield checked("applications", lambda: _applications(config, prompts))
+    elif "inpainting" in config.apply.run and config.apply.inpaint_folder is not None:
+        yield checked("applications", lambda: _pictures(str(config.apply.inpaint_folder)))
 
 
 def _classifier(config: StudyConfig) -> str:
@@ -95,6 +102,20 @@ def _reference(config: StudyConfig, prompts: Sequence[Prompt]) -> str:
 
     check_reference(config.reference, prompts)
     return config.reference.path or f"rendered scenes, {config.reference.images_per_prompt} a prompt"
+
+
+def _get_coco(config: StudyConfig) -> str:
+    """The command for a folder of COCO's pictures that is not there; empty where another one is meant."""
+    path = Path(str(config.reference.path)).expanduser()
+    if path.name not in _COCO or path.exists():
+        return ""
+    return f"curl -LO http://images.cocodataset.org/zips/{path.name}.zip && unzip {path.name}.zip -d {path.parent}"
+
+
+def _pictures(folder: str) -> str:
+    from seedml.applications.holes import hashes_of
+
+    return f"{len(hashes_of(Path(folder).expanduser()))} files in {folder}"
 
 
 def _applications(config: StudyConfig, prompts: Sequence[Prompt]) -> str:
