@@ -26,6 +26,8 @@ from seedml.tracking.wandb_run import FAULTS, WandbRun, base_url, open_run
 
 _PAUSE = 0.1
 """Seconds between two looks at the journal."""
+_LAST_SESSION_SECONDS = 30.0
+"""How long to wait for the process that still mirrors the session before, which may have been killed a moment ago."""
 
 
 class _Mirroring:
@@ -74,6 +76,7 @@ class _Mirroring:
             time.sleep(_PAUSE)
             replay.take(reader.new_events())
         replay.take(reader.new_events())
+        replay.conclude()
         run.finish(failed=replay.failed, seconds=self._seconds)
         if mode == "online":
             sent.note(target, run_id, run.place, run.url, replay.events)
@@ -127,7 +130,7 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     if job["watched"] is not None:  # the step's end is ours, not a signal to its whole group
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with sole_sender(Path(job["journal"])) as sole:
+    with sole_sender(Path(job["journal"]), _LAST_SESSION_SECONDS) as sole:
         if not sole:
             say(fault="another process is sending this journal")
             return

@@ -8,6 +8,7 @@ linked to the one before.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ from seedml.tracking.journal import ROWS, Event, run_of
 
 if TYPE_CHECKING:
     from seedml.tracking.wandb_run import WandbRun
+
+
+_PAUSE = 0.1
+"""Seconds between two looks at whether the journal is free."""
 
 
 class Sent:
@@ -70,11 +75,18 @@ class Replay:
         self.events = self.new = 0
         self.failed = True
         self.lacking: list[str] = []
+        self._aims: dict[str, str] = {}
+        self._best: dict[str, float] = {}
 
     def take(self, events: Sequence[Event]) -> None:
         """Send the journal's next events."""
         for event in events:
             self._take(event)
+
+    def conclude(self) -> None:
+        """Say the best values of all rows, where this run was resumed: wandb knows only those that it was just told."""
+        if self._run.first_row and self._best:
+            self._run.summary({key: {self._aims[key]: value} for key, value in self._best.items()})
 
     def _take(self, event: Event) -> None:
         kind, number, row = event["event"], self.events, self._rows
@@ -84,7 +96,10 @@ class Replay:
         self._session += kind == "start"
         if kind in ("start", "finish"):
             self.failed = bool(event.get("failed", True))
+        if kind == "log" and is_row:
+            self._note_best(event["values"])
         if kind == "define":
+            self._aims[event["key"]] = event["best"]
             self._run.define(event)
         elif self._session < self._begins_with:
             return
@@ -93,14 +108,20 @@ class Replay:
         elif number >= self._sent:
             self._send_fact(event)
 
+    def _note_best(self, values: Mapping[str, Any]) -> None:
+        for key in values.keys() & self._aims.keys():
+            if isinstance(values[key], int | float):
+                better = min if self._aims[key] == "min" else max
+                self._best[key] = better(self._best.get(key, values[key]), values[key])
+
     def _send_row(self, event: Event, row: int) -> None:
         if row < self._run.first_row:
             return
         if "path" in event and not (self._root / event["path"]).is_file():
             self.lacking.append(f"{event['path']} is gone")
             return
-        run, self.new = self._run, self.new + 1
-        {"log": run.log, "image": run.image, "table": run.table, "histogram": run.histogram}[event["event"]](event, row)
+        self.new += 1
+        getattr(self._run, event["event"])(event, row)  # a method for each of ROWS
 
     def _send_fact(self, event: Event) -> None:
         kind, self.new = event["event"], self.new + 1
@@ -127,18 +148,24 @@ def described(start: Event, step: str) -> Event:
 
 
 @contextmanager
-def sole_sender(journal: Path) -> Iterator[bool]:
-    """Whether no other process is sending this journal; none may begin while the block lasts."""
+def sole_sender(journal: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Whether no other process is sending this journal, after waiting so long; none may begin while the block lasts."""
     lock = journal.with_name(f".{journal.stem}.lock")
     try:
         import fcntl
     except ImportError:  # Windows has none: there, do not run `seedml track` while the step runs
         yield True
         return
+    end = time.monotonic() + seconds
     with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() < end:
+                    time.sleep(_PAUSE)
+                    continue
+                yield False
+                return
+            yield True
             return
-        yield True
