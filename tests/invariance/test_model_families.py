@@ -24,9 +24,11 @@ from tiny_inpainting import tiny_inpainting
 from tiny_models import SIZE, tiny_sdxl, tiny_stable_diffusion
 
 from seedml.__main__ import main
+from seedml.applications.noise_swap import Swap, swapped_pictures
 from seedml.config import ModelConfig, SamplerConfig, StudyConfig, load_config
 from seedml.models.inpainting import load_inpainter
 from seedml.models.quiet import quiet_libraries
+from seedml.models.text_to_image import load_text_to_image
 from seedml.noise import initial_noise
 from seedml.shards.dataset import complete_dataset
 from seedml.shards.reader import read_shard
@@ -166,6 +168,29 @@ def plain_call(own: dict[str, Any]) -> Callable[[str, int], np.ndarray]:
         return np.asarray(made.images[0]).astype(int)
 
     return image
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "options"),
+    [("schnell", "FlowMatchLCMScheduler", {}), ("pixart", ANCESTRAL, {}),
+     ("sana", "DPMSolverMultistepScheduler", SDE)],
+)  # fmt: skip
+def test_the_noise_swap_takes_over_step_by_step(
+    tiny: Callable[[str], Path], name: str, scheduler: str, options: dict[str, Any]
+) -> None:
+    """Also where a pipeline tells its steps in the old way, or hands no generator to its scheduler."""
+    own = ModelConfig(path=str(tiny(name)), height=SIZE, width=SIZE, scheduler_options=options,
+                      call_options={"clean_caption": False} if name == "pixart" else {})  # fmt: skip
+    model = load_text_to_image(
+        StudyConfig(model=own, sampler=SamplerConfig(steps=3, guidance_scale=3.0, scheduler=scheduler))
+    )
+    embeddings = model.embed(["a red ball on grass"])
+    swapped = dict(swapped_pictures(model, embeddings, [Swap(3, 7, 0, 0)], "cpu"))
+    assert sorted(swapped) == [-1, 0, 1, 2, 3]
+    for place, seed in ((-1, 7), (3, 3)):
+        assert torch.equal(swapped[place], model.images(embeddings, *initial_noise([seed], model.latent_shape)))
+    # the noise of later steps may be too small to be seen: Euler's are scaled by what is left to remove
+    assert all((swapped[a].int() - swapped[a + 1].int()).abs().max() > 2 for a in (-1, 0))
 
 
 @pytest.mark.parametrize(
