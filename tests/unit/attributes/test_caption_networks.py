@@ -96,9 +96,7 @@ def test_weights_and_processor_may_lie_apart(images: torch.Tensor, clip: Path, t
     found, expected = (one.measure(AttributeBatch(images, PROMPTS))["agreement"] for one in (apart, together))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert "+" in apart.version
-    with pytest.raises(
-        UserError, match=r"agreement: no processor can be loaded.*remedy: name one after"
-    ):
+    with pytest.raises(UserError, match=r"agreement: no processor can be loaded.*remedy: name one after"):
         load_attributes(["agreement"], {"agreement": f"{clip} + {tmp_path}"})
 
 
