@@ -1,18 +1,34 @@
-"""What must never be written down: values of secret-looking environment variables, and passwords in addresses.
+"""What must never be written down: values of secret-looking environment variables, and secrets in addresses.
 
 Knows secrets by the names of their variables only; one that is typed into a configuration by hand is not recognized,
-unless it is a password in an address.
+unless it is the account or a signature of an address.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
+_NAME = re.compile(
+    r"(?:^|[^A-Z0-9])(?:(?:API|ACCESS)?KEYS?|[A-Z0-9]*(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?)\d*"
+    r"(?![A-Z0-9])"
+)
+"""Whole parts of a variable's name: TOKEN and PGPASSWORD, not TOKENIZER, KEYBOARD or MONKEY."""
 _SHORTEST = 8
-_PASSWORD_IN_ADDRESS = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+_ACCOUNT = re.compile(
+    r"(?<=://)(?P<user>[^/?#\s:@]*)"
+    r"""(?:(?P<colon>:)(?!\d+(?:[/?#"',;)\]}\s]|$))(?:(?!://)\S)*|[^/?#\s"']*)(?=@)"""
+)
+"""An address up to its last ``@``: passwords may hold ``@`` and ``/``. Digits alone after the colon are a port."""
+_IN_QUERY = re.compile(
+    r"([?&;#](?:[\w.-]*[-_.])?(?:sig|signature|(?:api|access)?key|(?:access|auth)?token|secret|password|credential)=)"
+    r"[^&;#\s]+",
+    re.IGNORECASE,
+)
+_LONGEST_USER = 20
+"""Names of users from this length on are taken for tokens, as GitHub and the Hugging Face Hub accept them there."""
 _STRUCK = "(secret)"
 
 
@@ -23,17 +39,20 @@ def without_secrets(settings: Mapping[str, Any], environ: Mapping[str, str]) -> 
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of secret-looking variables, the longest first, as one may be part of another."""
+    """The values of secret-looking variables, the longest first, as one may be part of another.
+
+    Where a secret is kept, a path that exists, is no secret.
+    """
     found = {
         value
         for name, value in environ.items()
-        if len(value) >= _SHORTEST and any(word in name.upper() for word in _WORDS)
+        if len(value) >= _SHORTEST and _NAME.search(name.upper()) and not _is_place(value)
     }
     return tuple(sorted(found, key=lambda value: (-len(value), value)))
 
 
 def strike(value: Any, secrets: Sequence[str]) -> Any:
-    """``value``, a tree of plain types, with all secrets and all passwords in addresses struck out of its strings."""
+    """``value``, a tree of plain types, with all secrets and all those in addresses struck out of its strings."""
     if isinstance(value, Mapping):
         return {key: strike(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -41,5 +60,17 @@ def strike(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, _STRUCK)
-        return _PASSWORD_IN_ADDRESS.sub(rf"\1{_STRUCK}", value)
+        return _IN_QUERY.sub(rf"\1{_STRUCK}", _ACCOUNT.sub(_without_account, value))
     return value
+
+
+def _without_account(found: re.Match[str]) -> str:
+    user = found["user"]
+    return f"{user}:{_STRUCK}" if found["colon"] and len(user) < _LONGEST_USER else _STRUCK
+
+
+def _is_place(value: str) -> bool:
+    try:
+        return Path(value).is_absolute() and Path(value).exists()
+    except OSError:  # too long for a name, or not ours to look at
+        return False
