@@ -22,6 +22,7 @@ COMPARISON = "compare.json"
 """File of a comparison."""
 MOST = 3
 """Studies that are spoken of."""
+_WORDS = {"steps": "number of steps"}
 _SAME = ("model", "latent_shape")
 """What a study must have in common with pictures to say anything of them."""
 
@@ -58,7 +59,7 @@ def carried_over(book: SeedBook, now: Mapping[str, Any]) -> list[str]:
 def _how(study: str, differing: list[str]) -> str:
     if not differing:
         return f"in the study {study}, made as these pictures are"
-    names = " and another ".join(name.replace("_", " ") for name in differing)
+    names = " and another ".join(_WORDS.get(name, name.replace("_", " ")) for name in differing)
     return f"in the study {study}, of the same model but with another {names} than these pictures"
 
 

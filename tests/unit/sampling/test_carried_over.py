@@ -48,7 +48,9 @@ def test_a_study_that_was_made_so_is_preferred_to_one_of_the_same_model(book: Se
     ]
     without = replace(known, transfer={name: known.transfer[name] for name in ("near", "other")})
     (line,) = carried_over(without, now)
-    assert line.startswith("in the study near, of the same model but with another steps than these pictures: ")
+    assert line.startswith(
+        "in the study near, of the same model but with another number of steps than these pictures: "
+    )
 
 
 def test_the_nearest_few_are_spoken_of(book: SeedBook) -> None:
