@@ -39,8 +39,11 @@ def seed_means(folder: Path) -> dict[int, dict[str, float]]:
 
 
 def agreed(means: Mapping[int, Mapping[str, float]]) -> dict[str, bool]:
-    """Attribute -> whether the seed named for it has the most of it."""
-    return {name: max(means, key=lambda seed: means[seed][name]) == seed for name, seed in NAMED.items()}
+    """Attribute -> whether the seed named for it has more of it than every other."""
+    return {
+        name: all(means[named][name] > row[name] for seed, row in means.items() if seed != named)
+        for name, named in NAMED.items()
+    }
 
 
 def table(folder: Path, means: Mapping[int, Mapping[str, float]]) -> list[str]:

@@ -70,6 +70,11 @@ def test_a_named_seed_has_the_most(probe: ModuleType) -> None:
     assert "0.900*" in next(line for line in lines if line.split()[0] == "12")
 
 
+def test_a_tie_is_no_lead(probe: ModuleType) -> None:
+    means = {seed: dict.fromkeys(("grayscale", "border", "sky"), 0.0) for seed in SEEDS}
+    assert not any(probe.agreed(means).values())
+
+
 def test_the_command(probe: ModuleType, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probe.main([str(pictures)])
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(SEEDS) + 1
