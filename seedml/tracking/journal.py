@@ -45,6 +45,9 @@ class Journal:
         made_with: tells versions, commit and device; asked when a session begins.
         secrets: strings that are struck out of everything.
 
+    Attributes:
+        session: how many sessions were before this one, once it has begun.
+
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Journal:
         self._media = run_dir / "tracking" / step
         self._stream: Any = None
         self._logged: dict[str, int] = {}
+        self.session = 0
         self._cost: dict[str, float] = {}
 
     @property
@@ -151,9 +155,10 @@ class Journal:
         starts = [event for event in before if event["event"] == "start"]
         self._logged, self._cost = _last_steps(before), _last_cost(before)
         origin = {"made_with": dict(self._made_with())} if self._made_with else {}
+        self.session = len(starts)
         linked = {"resumed_from": run_of(starts[-1], self.path.stem)} if starts else {}
         self._line({
-            "time": time.time(), "event": "start", "run": uuid.uuid4().hex[:10], "session": len(starts), **linked,
+            "time": time.time(), "event": "start", "run": uuid.uuid4().hex[:10], "session": self.session, **linked,
             "about": self._about, "config": {**self._settings, **origin},
         })  # fmt: skip
 

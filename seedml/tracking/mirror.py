@@ -139,11 +139,11 @@ class Mirror:
         self._process: MirrorProcess | None = None
         self._waited = 0.0
 
-    def start(self) -> None:
-        """Begin, once there is something to send."""
+    def start(self, session: int) -> None:
+        """Begin, once there is something to send of that session."""
         if self._process is None:
             job = {"run_dir": str(self._folder), "journal": str(self._journal), "mode": self._mode, "about": {},
-                   "watched": os.getpid()}  # fmt: skip
+                   "watched": os.getpid(), "session": session}  # fmt: skip
             self._process = MirrorProcess(job, self._folder / "wandb" / f"{self._journal.stem}.log")
 
     @property

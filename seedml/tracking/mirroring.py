@@ -35,7 +35,7 @@ class _Mirroring:
 
     Args:
         job: ``run_dir``, ``journal``, ``mode``; ``watched``, the step's process, or ``None`` where the step is over;
-            ``about``, what is to be another than the journal says.
+            ``session``, the number of its session (-1: the last); ``about``, what the journal says otherwise.
         say: tells the parent.
 
     """
@@ -43,6 +43,7 @@ class _Mirroring:
     def __init__(self, job: Mapping[str, Any], say: Callable[..., None]) -> None:
         self._root, self._journal = Path(job["run_dir"]), Path(job["journal"])
         self._wanted: Mode = job["mode"]
+        self._session: int = job["session"]
         self._watched, self._about, self._say = job["watched"], job["about"], say
         self._closed = threading.Event()
         self._seconds: float | None = None
@@ -69,8 +70,8 @@ class _Mirroring:
             return
         run, mode, why = self._open(starts)
         self._say(mode=mode, url=run.url, folder=str(run.folder), why=why)
-        begins_with = 0 if mode == "online" else len(starts) - 1
-        replay = Replay(run, self._root, begins_with, sent.events(target, run_id) if mode == "online" else 0)
+        only, known = (None, sent.events(target, run_id)) if mode == "online" else (self._session, 0)
+        replay = Replay(run, self._root, only, known)
         replay.take(events)
         while not self._over():
             time.sleep(_PAUSE)
@@ -106,9 +107,10 @@ class _Mirroring:
         return self._opened(starts, "offline"), "offline", why
 
     def _opened(self, starts: Sequence[Event], mode: Mode) -> WandbRun:
-        """Online the run of the first session goes on, with the settings of the last; offline the last has its own."""
-        run_id = starts[0]["run"] if mode == "online" else starts[-1]["run"]
-        return open_run(starts[-1], self._root, mode, run_id, watched=self._watched)
+        """Online the run of the first session goes on, with this one's settings; offline this session has its own."""
+        own = starts[self._session]
+        run_id = starts[0]["run"] if mode == "online" else own["run"]
+        return open_run(own, self._root, mode, run_id, watched=self._watched)
 
 
 def _short(error: BaseException) -> str:

@@ -59,7 +59,7 @@ class Replay:
     Args:
         run: the run.
         root: the study's run folder, which paths in the journal are relative to.
-        begins_with: number of the session whose events are the first to be sent: 0 where one run has all of them.
+        only: the session whose events are sent; ``None`` = one run has all of them.
         sent: events that the run has, rows apart.
 
     Attributes:
@@ -69,8 +69,8 @@ class Replay:
 
     """
 
-    def __init__(self, run: WandbRun, root: Path, begins_with: int, sent: int) -> None:
-        self._run, self._root, self._begins_with, self._sent = run, root, begins_with, sent
+    def __init__(self, run: WandbRun, root: Path, only: int | None, sent: int) -> None:
+        self._run, self._root, self._only, self._sent = run, root, only, sent
         self._rows, self._session = 0, -1
         self.events = self.new = 0
         self.failed = True
@@ -94,14 +94,14 @@ class Replay:
         self.events += 1
         self._rows += is_row
         self._session += kind == "start"
-        if kind in ("start", "finish"):
+        if kind in ("start", "finish") and self._only in (None, self._session):
             self.failed = bool(event.get("failed", True))
         if kind == "log" and is_row:
             self._note_best(event["values"])
         if kind == "define":
             self._aims[event["key"]] = event["best"]
             self._run.define(event)
-        elif self._session < self._begins_with:
+        elif self._only not in (None, self._session):
             return
         elif is_row:
             self._send_row(event, row)

@@ -68,7 +68,7 @@ def configured_url() -> str | None:
     named = os.environ.get("WANDB_BASE_URL")
     if named:
         return named
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)  # addresses may hold %
     folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
     try:
         parser.read([folder / "settings", Path("wandb") / "settings"])

@@ -65,7 +65,8 @@ def _journals(folder: Path) -> list[Path]:
 def _send(folder: Path, journal: Path, about: dict[str, Any]) -> str:
     """Send one journal; returns what could not be sent, in words."""
     root = folder.resolve()
-    job = {"run_dir": str(root), "journal": str(journal.resolve()), "mode": "online", "about": about, "watched": None}
+    job = {"run_dir": str(root), "journal": str(journal.resolve()), "mode": "online", "about": about, "watched": None,
+           "session": -1}  # fmt: skip
     process = MirrorProcess(job, root / "wandb" / f"{journal.stem}.log")
     try:
         process.wait(lambda: process.finished or process.fault, None)

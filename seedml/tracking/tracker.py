@@ -151,8 +151,8 @@ class Tracker:
             self._mirrored()
 
     def _mirrored(self) -> None:
-        if self._mirror is not None:
-            self._mirror.start()
+        if self._mirror is not None and self._journal is not None:
+            self._mirror.start(self._journal.session)
 
 
 class NullTracker(Tracker):

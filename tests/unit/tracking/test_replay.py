@@ -74,7 +74,7 @@ def test_a_resumed_step_s_repeated_rows_are_left_out_and_numbers_go_on(tmp_path:
     assert [row["step"] for row in history(journal)] == list(range(12))
     assert [e["values"]["step"] for e in read_journal(journal) if e["event"] == "log" and e.get("again")] == [5, 6, 7]
     run = Run()
-    replay = Replay(run, tmp_path, 0, 0)  # type: ignore[arg-type]
+    replay = Replay(run, tmp_path, None, 0)  # type: ignore[arg-type]
     replay.take(read_journal(journal))
     assert run.rows == list(enumerate(history(journal)))
     assert not replay.failed
@@ -92,7 +92,7 @@ def test_what_the_server_has_is_not_sent(tmp_path: Path) -> None:
     events = read_journal(tmp_path / "tracking" / "classify.jsonl")
     first = [event["event"] for event in events].index("start", 1)
     run = Run(first_row=3)
-    replay = Replay(run, tmp_path, 0, first)  # type: ignore[arg-type]
+    replay = Replay(run, tmp_path, None, first)  # type: ignore[arg-type]
     replay.take(events[:4])
     replay.take(events[4:])
     replay.conclude()
@@ -115,6 +115,9 @@ def test_offline_a_session_of_its_own_is_linked(tmp_path: Path) -> None:
     Replay(run, tmp_path, 1, 0).take(events)  # type: ignore[arg-type]
     assert [row for row, _ in run.rows] == [4, 5]
     assert len(run.facts) == 1
+    earlier = Run()
+    Replay(earlier, tmp_path, 0, 0).take(events)  # type: ignore[arg-type]
+    assert [row for row, _ in earlier.rows] == [0, 1, 2, 3], "its mirror may still read when the next one begins"
 
 
 def test_each_version_of_a_file_that_was_told_stays(tmp_path: Path) -> None:
