@@ -113,6 +113,7 @@ class _Bomb:
         return pytest.fail, ("a pickle was opened",)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_wrong_weights_are_told_in_one_line_with_the_remedy(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
