@@ -179,10 +179,9 @@ def _diversity(run: Run) -> Headline:
     title, entry = "Are diverse seeds diverse?", run.figure("diversity_gain")
     if entry is None:
         return _absent(title, "select")
-    reading = (
-        "How much farther apart the pictures of the diverse seeds are, in features, than those of random seeds "
-        "that are not inferior either; on prompts that had no part in choosing them."
-    )
+    as_good = run.figure("diversity_gain_over_any") is not None  # runs of before November 2026 compared with any seeds
+    whose = "random seeds that are not inferior either" if as_good else "seeds at random"
+    reading = f"How much farther apart the pictures of the diverse seeds are, in features, than those of {whose}."
     bounds = _bounds(run, entry, share=True, counted="prompts")
     return Headline(title, percent(entry.value), bounds, reading, tone=_above(entry, 0.0))
 

@@ -37,14 +37,15 @@ from seedml.summary import update_summary
 from seedml.tracking import is_rank_zero
 
 if TYPE_CHECKING:
-    from seedml.config import StudyConfig
+    from seedml.config import SelectionConfig, StudyConfig
     from seedml.tracking import Tracker
 
 STEP = "select"
 DIVERSITY_PROMPTS = 512
 """Of the selection prompts, at most so many tell how far apart seeds are: a thousand seeds take half a second each."""
 _BY_BOTH = "best_quarter_by_fid_and_agreement"
-_HEADLINE = ("golden_gain_held_out", "golden_gain_shrunken", "diversity_gain", "best_on_both", _BY_BOTH)
+_HEADLINE = ("golden_gain_held_out", "golden_gain_shrunken", "diversity_gain", "diversity_gain_over_any",
+             "best_on_both", _BY_BOTH)  # fmt: skip
 
 
 def select(config: StudyConfig, tracker: Tracker) -> None:
@@ -59,7 +60,7 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
     measured = load_measurements(config.run_dir)
     settings = {"selection": resolved(config)["selection"], "statistics": resolved(config)["statistics"]}
     inputs = measured_hashes(config.run_dir)
-    there = _is_of_version(config.run_dir / BOOK, VERSION)
+    there = _is_of_today(config.run_dir / BOOK, config.selection)
     if step_is_done(config.run_dir, STEP, settings) and made_from(config.run_dir, STEP, inputs) and there:
         return
     started = time.monotonic()
@@ -72,13 +73,15 @@ def select(config: StudyConfig, tracker: Tracker) -> None:
     finish_step(config.run_dir, STEP, settings)
 
 
-def _is_of_version(path: Path, version: int) -> bool:
-    """Whether there is a book of that format; one of an older format is written anew.
+def _is_of_today(path: Path, wanted: SelectionConfig) -> bool:
+    """Whether there is a book of today's format and rules; an older one is written anew.
 
-    An older one that ``apply`` added advice to was sealed in the newer format, but lacks the recipe all the same.
+    An older one that ``apply`` added advice to was sealed in the newer format, but lacks the recipe all the same. Until
+    November 2026 diverse seeds were chosen by their mean features.
     """
-    book = read_json(path) if path.is_file() else {}
-    return book.get("version") == version and book.get("recipe") is not None
+    book: dict[str, Any] = read_json(path) if path.is_file() else {}
+    same_rule = book.get("rule", {}).get("diverse") == _diverse_rule(wanted)
+    return book.get("version") == VERSION and book.get("recipe") is not None and same_rule
 
 
 def seed_book(config: StudyConfig, measured: Measurements) -> dict[str, Any]:
@@ -154,13 +157,19 @@ def _rule(config: StudyConfig, chosen_on: int, confirmed_on: int) -> dict[str, o
     return {
         "golden": f"at most {wanted.golden} seeds of smallest Fréchet distance, surely better than the mean seed",
         "inferior": f"at most {wanted.inferior} seeds of largest Fréchet distance, surely worse than the mean seed",
-        "diverse": f"at most {wanted.diverse} seeds, none inferior, of largest mean distance between their pictures of "
-        "one prompt, in features and, where it was measured, object position",
+        "diverse": _diverse_rule(wanted),
         "false_discovery_rate": round(1 - config.statistics.confidence, 10),
         "features": config.measure.features,
         "chosen_on": {"splits": list(CHOOSING), "prompts": chosen_on},
         "confirmed_on": {"splits": list(CONFIRMING), "prompts": confirmed_on},
     }
+
+
+def _diverse_rule(wanted: SelectionConfig) -> str:
+    return (
+        f"at most {wanted.diverse} seeds, none inferior, of largest mean distance between their pictures of one "
+        "prompt, in features and, where it was measured, object position"
+    )
 
 
 def _tell(config: StudyConfig, tracker: Tracker, book: Mapping[str, Any], seconds: float) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from seedml.config import StudyConfig
 from seedml.measurement import load_measurements, measure
 from seedml.measurement.results import FILES
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
+from seedml.seedbook import sealed
 from seedml.selection import select
 from seedml.selection.step import seed_book
 from seedml.summarize import summarize
@@ -166,6 +170,46 @@ def test_done_is_done(finished: StudyConfig) -> None:
     before = path.read_bytes()
     select(finished, NullTracker())
     assert path.read_bytes() == before
+
+
+def test_a_book_of_another_rule_is_made_anew(fresh: StudyConfig, finished: StudyConfig) -> None:
+    shutil.copytree(finished.run_dir, fresh.run_dir)
+    path = fresh.run_dir / "seedbook.json"
+    today = json.loads(path.read_text())
+    rule = {
+        **today["rule"],
+        "diverse": "at most 8 seeds by farthest-point sampling of their mean features, none inferior",
+    }
+    path.write_text(json.dumps(sealed({**today, "rule": rule, "diverse": today["diverse"][::-1]})))
+    select(fresh, NullTracker())
+    found = json.loads(path.read_text())
+    assert (found["rule"], found["diverse"]) == (today["rule"], today["diverse"])
+
+
+def test_no_swap_of_a_diverse_seed_brings_their_pictures_farther_apart(finished: StudyConfig) -> None:
+    """By an independent sum over pictures, in features and object position, each relative to the mean pair."""
+    measured = load_measurements(finished.run_dir)
+    config = dataclasses.replace(finished, selection=dataclasses.replace(finished.selection, diverse=3))
+    book = seed_book(config, measured)
+    prompts = np.setdiff1d(measured.prompts_of("train", "val"), [2])  # one seed lacks the image of prompt 2
+    images = measured.images.set_index(["seed", "prompt_id"])
+    cells = zip(measured.seeds.tolist(), measured.prompt_ids.tolist(), strict=True)
+    features = dict(zip(cells, measured.features, strict=True))
+    apart = {"features": np.zeros((8, 8)), "position": np.zeros((8, 8))}
+    for a, b in itertools.permutations(range(8), 2):
+        apart["features"][a, b] = np.mean([np.linalg.norm(features[a, p] - features[b, p]) for p in prompts])
+        places = images[["location_x", "location_y"]]
+        apart["position"][a, b] = np.nanmean(
+            [np.linalg.norm(places.loc[a, p].to_numpy() - places.loc[b, p].to_numpy()) for p in prompts]
+        )
+    joint = sum(part / part[np.triu_indices(8, 1)].mean() for part in apart.values())
+    allowed = [card["seed"] for card in book["cards"] if card["verdict"] != "inferior"]
+    chosen = book["diverse"]
+    assert len(chosen) == 3 < len(allowed), "there is something to swap"
+    for leaving in chosen:
+        for coming in set(allowed) - set(chosen):
+            swapped = [coming if seed == leaving else seed for seed in chosen]
+            assert joint[np.ix_(swapped, swapped)].sum() <= joint[np.ix_(chosen, chosen)].sum() * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(("seeds", "prompts"), [("5:6", 10), ("0:2", 3), ("0:3", 5)])
