@@ -8,6 +8,7 @@ linked to the one before.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedml.files import atomic_write_json, read_json
 from seedml.tracking.journal import ROWS, Event, run_of
+from seedml.tracking.secrecy import secrets_in, strike
 
 if TYPE_CHECKING:
     from seedml.tracking.wandb_run import WandbRun
@@ -26,7 +28,7 @@ _PAUSE = 0.1
 
 
 class Sent:
-    """What of a journal W&B has for certain.
+    """What of a journal W&B has for certain. No secret of a server's address is kept.
 
     Args:
         journal: the journal.
@@ -39,7 +41,7 @@ class Sent:
 
     def events(self, server: str, run: str) -> int:
         """How many events of the journal that run on that server has; 0 if nothing is known of it."""
-        noted = self._noted
+        noted, server = self._noted, strike(server, secrets_in(os.environ))
         return int(str(noted["events"])) if (noted.get("server"), noted.get("run")) == (server, run) else 0
 
     @property
@@ -49,7 +51,8 @@ class Sent:
 
     def note(self, server: str, run: str, place: str, url: str, events: int) -> None:
         """Say that W&B has the first ``events`` events."""
-        self._noted = {"server": server, "run": run, "project": place, "url": url, "events": events}
+        noted = {"server": server, "run": run, "project": place, "url": url, "events": events}
+        self._noted = strike(noted, secrets_in(os.environ))
         atomic_write_json(self.path, self._noted)
 
 
@@ -161,11 +164,13 @@ def sole_sender(journal: Path, seconds: float = 0.0) -> Iterator[bool]:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 if time.monotonic() < end:
                     time.sleep(_PAUSE)
                     continue
                 yield False
                 return
+            except OSError:  # a file system without locks: there, as on Windows
+                pass
             yield True
             return

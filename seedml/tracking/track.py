@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from seedml.config_text import split_override
 from seedml.errors import UserError, unknown_name
 from seedml.tracking.journal import read_journal
 from seedml.tracking.mirror import MirrorProcess
+from seedml.tracking.secrecy import secrets_in, strike
 from seedml.tracking.server import configured_url, has_credentials, no_key
 
 KEYS = ("tracking.project", "tracking.entity", "tracking.group")
@@ -75,7 +77,8 @@ def _send(folder: Path, journal: Path, about: dict[str, Any]) -> str:
     if not process.finished:
         raise UserError(
             f"{journal.stem} could not be sent: {process.fault or f'see {process.log}'}",
-            given=configured_url(), remedy="run the same command again when W&B can be reached; nothing is sent twice",
+            given=strike(configured_url(), secrets_in(os.environ)),
+            remedy="run the same command again when W&B can be reached; nothing is sent twice",
         )  # fmt: skip
     said = f"{process.new} events sent" if process.new else "nothing to send, all is there"
     print(f"{journal.stem}: {said}: {process.opened['url']}", flush=True)
