@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seedml.config import config_folders, config_names, load_config
+from seedml.errors import UserError
 from seedml.generation import estimate
 from seedml.generation.estimate import MeasuredPlan, measured_plan
-from seedml.generation.warmup import NotHereError
+from seedml.generation.warmup import NotHereError, Warmup
 from seedml.models.folder import find_model
 from seedml.prompts import load_prompts
 
@@ -133,6 +135,32 @@ def test_measured_warm_ups_of_other_machines_are_used(tmp_path: Path) -> None:
     assert (tmp_path / "warmups.json").read_bytes() == before, "nothing was measured, so nothing is kept"
     assert "NVIDIA A100" in planned("paper_sd2", "plan.warmups=warmups.json", "sampler.batch_size=8").text()
     assert "ESTIMATE" in planned("paper_sd2", "plan.warmups=warmups.json", "sampler.steps=20").text()
+
+
+def test_what_is_measured_on_an_accelerator_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Warmup(
+        device="NVIDIA H200", accelerated=True, devices_here=1, threads=None, batch_size=32, seconds_per_batch=8.0,
+        whole=True, seconds_per_prompt=0.0, images=32, failed=0, seconds_per_file=0.0, bytes_per_image=300_000.0,
+        bytes_per_prompt=1, bytes_for_all_prompts=0, noise_bytes=1,
+    )  # fmt: skip
+    monkeypatch.setattr(estimate, "_warm_up", lambda *_: (here, ""))
+    assert "NVIDIA H200: 1,600 GPU hours (measured " in planned("paper_sd2").text()
+    assert list(tmp_path.iterdir()) == [], "nothing is kept that was not asked for"
+    planned("paper_sd2", "plan.warmups=kept.json")
+    here = replace(here, seconds_per_batch=16.0)
+    text = planned("paper_sd2", "plan.warmups=kept.json").text()
+    assert "NVIDIA H200: 3,200 GPU hours (measured " in text, "the later measurement counts"
+    assert "png 6.9" in text
+    assert "png measured on 32 samples" in text
+    here = replace(here, device="NVIDIA L4", seconds_per_batch=160.0)
+    planned("paper_sd2", "plan.warmups=kept.json")
+    monkeypatch.setattr(estimate, "_warm_up", lambda *_: (None, "nothing is measured here"))
+    text = planned("paper_sd2", "plan.warmups=kept.json").text()
+    assert "NVIDIA H200: 3,200 GPU hours" in text
+    assert "NVIDIA L4: 32,000 GPU hours" in text
+    (tmp_path / "kept.json").write_text("{}")
+    with pytest.raises(UserError, match=r"plan\.warmups holds no warm-ups"):
+        planned("paper_sd2", "plan.warmups=kept.json")
 
 
 def test_what_one_gpu_does_in_a_day_is_not_divided() -> None:
