@@ -41,7 +41,7 @@ def inpainting_config(config: StudyConfig) -> StudyConfig:
         sampler = replace(sampler, steps=None, guidance_scale=None, scheduler=None)
         model = named_model(wanted.inpaint_model) or ModelConfig(
             path=wanted.inpaint_model, revision=wanted.inpaint_revision, variant=wanted.inpaint_variant,
-            dtype=config.model.dtype,
+            dtype=config.model.dtype, safety_checker=False,  # what it would blacken looks like a filled mask
         )  # fmt: skip
     steps = sampler.steps if wanted.inpaint_steps is None else wanted.inpaint_steps
     guidance = sampler.guidance_scale if wanted.inpaint_guidance is None else wanted.inpaint_guidance
@@ -147,9 +147,9 @@ def fill_all(
         made = model.fill(embeddings[places], [holes[at] for at in places], noise, generators)
         pasted = _pasted(made.images, [tasks[at] for at in places])
         masks = torch.stack([tasks[at].mask for at in places]).to(pasted.device)
-        finite = made.finite.cpu().numpy()
+        usable = made.usable.cpu().numpy()
         for name, values in look(pasted, masks).items():
-            tables[name][rows, places] = np.where(finite, values.float().cpu().numpy(), np.nan)
+            tables[name][rows, places] = np.where(usable, values.float().cpu().numpy(), np.nan)
         for image, row, at in zip(pasted, rows, places, strict=True):
             if at in shown:
                 pictures[seeds[row], at] = thumbnail(_as_pixels(image))

@@ -212,7 +212,9 @@ class Studio:
         for chunk in track(chunks, "make pictures", unit="batches"):
             rows = [row for _, row in chunk]
             made = self._sample([cell.seed for cell, _ in chunk], embeddings[rows])
-            good = made.finite.nonzero()[:, 0].tolist()
+            good = made.usable.nonzero()[:, 0].tolist()
+            if not good:
+                continue
             yield SampleBatch(
                 made.images[good],
                 torch.tensor([chunk[row][0].seed for row in good]),

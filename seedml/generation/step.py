@@ -63,7 +63,8 @@ def generate(config: StudyConfig, tracker: Tracker) -> None:
         mirror.pull_small()  # what is finished there need not be made here
     if config.sampler.batch_size == 0:
         _fix_batch_size(config)
-    settings = study_settings(config, grid, prompts) | {"weights": model_identity(config.model)}
+    weights = {"weights": model_identity(config.model)}  # fetches the model, which says whether it has a checker
+    settings = study_settings(config, grid, prompts) | weights
     dataset = _existing(config, settings)
     made = dataset is None or bool(find_work(dataset, tiles, retry_failed=config.retry_failed))
     if made:

@@ -22,7 +22,7 @@ from seedml.errors import UserError, unknown_name
 from seedml.models.folder import ModelFacts
 from seedml.models.quiet import quiet_libraries
 from seedml.models.schedulers import build_scheduler
-from seedml.models.sources import components_of
+from seedml.models.sources import CHECKER, components_of
 
 if TYPE_CHECKING:
     from seedml.config import ModelConfig
@@ -35,7 +35,6 @@ _OURS = (
     "use_resolution_binning", "image", "mask_image", "masked_image_latents", "strength", "timesteps", "sigmas",
 )  # fmt: skip
 """Arguments of a pipeline's call that are given by other keys, or by what is made of seed and prompt."""
-CHECKER = "safety_checker"
 UNREAD = (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError)
 """What diffusers, transformers and safetensors raise of files that are not what they should be."""
 

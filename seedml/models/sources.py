@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled:"
 INDEX = "model_index.json"
+CHECKER = "safety_checker"
 SAFETENSORS = ".safetensors"
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 _LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -185,6 +186,20 @@ def components_of(folder: Path) -> Mapping[str, tuple[str | None, str | None]]:
     """Name -> library and class of what a pipeline is made of; ``None`` where it does without."""
     index = read_json(folder / INDEX)
     return {name: (value[0], value[1]) for name, value in index.items() if isinstance(value, list)}
+
+
+def keeps_checker(model: ModelConfig, *, download: bool = True) -> bool:
+    """Whether the model's images pass its own safety checker: it has one, and ``model.safety_checker`` keeps it.
+
+    A single file has none: diffusers takes a checker from a folder only.
+
+    Raises:
+        UserError: see :func:`find_model`.
+
+    """
+    if not model.safety_checker or find_single_file(model) is not None:
+        return False
+    return components_of(find_model(model, download=download)).get(CHECKER, (None, None))[1] is not None
 
 
 def hub_name(text: str) -> HubName:

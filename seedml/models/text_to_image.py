@@ -92,6 +92,12 @@ class ImageBatch(NamedTuple):
     finite: Tensor
     """N bool, on the model's device: no NaN in the decoded image."""
 
+    @property
+    def usable(self) -> Tensor:
+        """N bool, as ``finite``: pictures, as ``generate`` counts them. Not flat ones: safety checkers blacken."""
+        pixels = self.images.flatten(1)
+        return self.finite & (pixels.amin(1) != pixels.amax(1))
+
 
 class Pipeline:
     """A loaded diffusers pipeline with its sampler settings, and what its text encoders say.

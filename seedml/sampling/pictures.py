@@ -20,6 +20,7 @@ from seedml.config import StudyConfig, resolved
 from seedml.errors import UserError
 from seedml.files import atomic_write_bytes, atomic_write_json, fingerprint, read_json
 from seedml.models.folder import model_facts
+from seedml.models.sources import keeps_checker
 from seedml.models.text_to_image import TextToImage, load_text_to_image
 from seedml.noise import cell_noise, noise_sha256
 from seedml.progress import progress_bar
@@ -205,12 +206,18 @@ def sample(
     made = tuple(_make(model, prompt, groups, config, expected=expected))
     notes += [f"seed {picture.card.seed} gave no picture: the decoder's numbers are not finite"
               for picture in made if not picture.finite]  # fmt: skip
+    notes += [f"seed {picture.card.seed} gave no picture: every pixel has one value{_why_flat(config)}"
+              for picture in made if picture.finite and picture.pixels.min() == picture.pixels.max()]  # fmt: skip
     return Samples(
         prompt, request_of(prompt, groups, config), made,
         {"model": config.model.name, "pipeline": facts.pipeline, "latent_shape": list(facts.latent_shape),
          "device": device.type, "generator_device": config.noise.generator_device, **asdict(facts.sampling)},
         {"name": book.name, "model": book.model, "sha256": book.as_json()["sha256"]}, tuple(notes),
     )  # fmt: skip
+
+
+def _why_flat(config: StudyConfig) -> str:
+    return ", as the model's safety checker leaves them" if keeps_checker(config.model) else ""
 
 
 def _make(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seedml.config import StudyConfig, config_from
 from seedml.errors import UserError
 from seedml.models.folder import ModelFacts, model_identity
+from seedml.models.sources import keeps_checker
 from seedml.seedbook import Recipe, SeedBook, SeedCard
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def settings_of(book: SeedBook, overrides: Sequence[str] = ()) -> StudyConfig:
     if book.recipe is None:
         values["noise"] = {"generator_device": card.generator_device}
         values["sampler"] |= _sampler(card)
-        return config_from(values, [f"model={card.model}", *overrides])
+        return config_from(values, [f"model={card.model}", "model.safety_checker=false", *overrides])
     values["noise"] = {
         "generator_device": card.generator_device, "initial_seed": book.recipe.initial_seed,
         "step_seed": book.recipe.step_seed,
@@ -54,11 +55,14 @@ def _sampler(card: SeedCard) -> dict[str, Any]:
 
 
 def _model(card: SeedCard, recipe: Recipe) -> dict[str, Any]:
-    """The sampler's settings are the model's here, so that another model comes with its own."""
+    """The sampler's settings are the model's here, so that another model comes with its own.
+
+    A book that says nothing of a safety checker is of pictures that passed none.
+    """
     return {
         "name": card.model, "path": recipe.path, "revision": card.revision, "variant": recipe.variant,
         "height": recipe.height, "width": recipe.width, "scheduler_options": dict(recipe.scheduler_options),
-        **recipe.model_options, **_sampler(card),
+        "safety_checker": False, **recipe.model_options, **_sampler(card),
     }  # fmt: skip
 
 
@@ -99,9 +103,15 @@ def _pairs(book: SeedBook, config: StudyConfig, facts: ModelFacts) -> Mapping[st
         pairs["set of scheduler options"] = (dict(recipe.scheduler_options), sampling.scheduler_options)
         pairs["seed of the initial noise"] = (recipe.initial_seed, config.noise.initial_seed)
         pairs["seed of the step noise"] = (recipe.step_seed, config.noise.step_seed)
+        pairs["safety checker"] = (_checked(recipe), keeps_checker(config.model))
         if recipe.weights:
             pairs["set of weights"] = (dict(recipe.weights), model_identity(config.model))
     return pairs
+
+
+def _checked(recipe: Recipe) -> bool:
+    """Whether the book's pictures passed the model's safety checker."""
+    return bool(recipe.model_options.get("safety_checker", False))
 
 
 def _brief(value: object) -> str:

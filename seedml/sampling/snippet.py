@@ -164,11 +164,12 @@ def _place(recipe: Recipe, card: SeedCard) -> str:
 
 
 def _loading(recipe: Recipe, card: SeedCard) -> list[str]:
-    """Arguments of ``from_pretrained``. The safety checker is left out: it would blacken pictures."""
+    """Arguments of ``from_pretrained``. The safety checker is left out unless the book's pictures passed it."""
     words = ["MODEL", *(f"{key}={value!r}" for key, value in (("revision", card.revision), ("variant", recipe.variant))
                         if value is not None)]  # fmt: skip
     words.append(f"torch_dtype=torch.{_name(card.dtype)}")  # newer versions say dtype, and take both
-    if recipe.pipeline in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
+    may_check = recipe.pipeline in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline")
+    if may_check and not recipe.model_options.get("safety_checker", False):
         words += ["safety_checker=None", "requires_safety_checker=False"]
     if recipe.model_options.get("config"):
         words.append(f"config={str(recipe.model_options['config'])!r}")

@@ -15,7 +15,7 @@ from seedml.per_seed.intervals import Interval
 from seedml.selection.choice import CHOOSING, CONFIRMING, Side
 from seedml.selection.confirmation import Shrunken
 from seedml.selection.ranking import Ranking
-from seedml.shards.dataset import FILE, ShardDataset
+from seedml.shards.dataset import FILE, ShardDataset, had_checker
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -86,15 +86,17 @@ def recipe(config: StudyConfig, dataset: ShardDataset) -> dict[str, Any]:
         "path": config.model.path, "variant": config.model.variant, "pipeline": model["pipeline"],
         "height": model["height"], "width": model["width"], "scheduler_options": config.model.scheduler_options,
         "initial_seed": config.noise.initial_seed, "step_seed": config.noise.step_seed,
-        "weights": settings.get("weights", {}), "versions": versions, **_further(config.model),
+        "weights": settings.get("weights", {}), "versions": versions, **_further(config.model, settings),
     }  # fmt: skip
 
 
-def _further(model: ModelConfig) -> dict[str, Any]:
-    """What of the model's keys that few models need is not left at its default."""
+def _further(model: ModelConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the model's keys that few models need is not left at its default; a safety checker only if it was on."""
     default = ModelConfig()
-    names = ("call_options", "safety_checker", "config", "vae", "lora")
+    names = ("call_options", "config", "vae", "lora")
     changed = {name: getattr(model, name) for name in names if getattr(model, name) != getattr(default, name)}
+    if had_checker(settings):
+        changed["safety_checker"] = True
     return {"model_options": changed} if changed else {}
 
 

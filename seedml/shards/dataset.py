@@ -14,6 +14,7 @@ from seedml.config import resolved
 from seedml.errors import UserError
 from seedml.files import differing_keys, fingerprint, read_json
 from seedml.grid import Cell, Grid, Tile, build_grid
+from seedml.models.sources import keeps_checker
 from seedml.prompts import Prompt, load_prompts
 from seedml.shards.commit import pending_path
 from seedml.shards.format import FAILED, FORMAT_VERSION, Marker
@@ -102,7 +103,7 @@ class ShardDataset:
 
         """
         keys = self.settings.keys() | settings.keys() if only is None else set(only)
-        old, new = ({key: side.get(key) for key in keys} for side in (self.settings, _plain(settings)))
+        old, new = ({key: _whole(side).get(key) for key in keys} for side in (self.settings, _plain(settings)))
         differing = differing_keys(old, new)
         if differing:
             raise UserError(
@@ -126,6 +127,13 @@ class ShardDataset:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _whole(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what it means that a study says nothing of a safety checker, for people who are told what differs."""
+    if "model" not in settings:
+        return settings
+    return {**settings, "model": {"safety_checker": False, **settings["model"]}}
+
+
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back: tuples are lists."""
     plain: dict[str, Any] = json.loads(json.dumps(settings))
@@ -145,7 +153,7 @@ def _brief(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """All that determines the bytes and follows from the configuration alone.
+    """All that determines the bytes and follows from the configuration and, if it is here, from the model's index.
 
     What only a machine with the model can say (``weights``, ``trainer``) is added by whoever generates.
     """
@@ -158,7 +166,7 @@ def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -
         "model": {
             "name": model.name, "revision": model.revision, "variant": model.variant, "height": model.height,
             "width": model.width, "scheduler_options": model.scheduler_options, **_set(
-                call_options=model.call_options, without_safety_checker=not model.safety_checker),
+                call_options=model.call_options, safety_checker=_keeps_checker(config)),
         },
         "sampler": {
             "steps": sampler.steps, "guidance_scale": sampler.guidance_scale, "scheduler": sampler.scheduler,
@@ -174,6 +182,20 @@ def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -
 def _set(**values: Any) -> dict[str, Any]:
     """Those that are not left at nothing: settings of later versions do not change fingerprints of earlier studies."""
     return {name: value for name, value in values.items() if value}
+
+
+def _keeps_checker(config: StudyConfig) -> bool:
+    """Whether images pass the model's safety checker; where the model is not here, as the images were made."""
+    try:
+        return keeps_checker(config.model, download=False)
+    except UserError:  # not on this machine, or no good: whoever makes images says so
+        made = (config.shard_dir / FILE).is_file()
+        return config.model.safety_checker and (not made or had_checker(open_dataset(config.shard_dir).settings))
+
+
+def had_checker(settings: Mapping[str, Any]) -> bool:
+    """Whether a study's images passed the model's safety checker: not where nothing is said of it."""
+    return bool(settings["model"].get("safety_checker", False))
 
 
 def settle_batch_size(config: StudyConfig) -> None:
@@ -219,6 +241,7 @@ def complete_dataset(config: StudyConfig) -> tuple[ShardDataset, list[Tile]]:
     settle_batch_size(config)
     settings = study_settings(config, grid, prompts)
     dataset.guard(settings, only=list(settings))
+    config.model.safety_checker = had_checker(dataset.settings)  # what is made later is made as the images were
     tiles = grid.tiles_for(config.shards)
     missing = dataset.missing(tiles)
     if missing:

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from ldm_single_file import ldm_single_file
 from safetensors.torch import load_file, save_file
+from tiny_checker import with_checker
 from tiny_families import tiny_flux, tiny_lora, tiny_pixart, tiny_sd3
-from tiny_models import tiny_sdxl, tiny_stable_diffusion, tiny_tokenizer
-from transformers import CLIPConfig, CLIPImageProcessor
+from tiny_models import tiny_sdxl, tiny_stable_diffusion
 
 from seedml.__main__ import main
 from seedml.config import ModelConfig, SamplerConfig, StudyConfig
@@ -123,24 +122,6 @@ def test_two_loras_are_added(tmp_path: Path) -> None:
     shutil.copy(lora, copy := tmp_path / "copy.safetensors")
     twice = images(load(folder, lora={str(lora): 0.5, str(copy): 0.5}))
     assert (twice - images(load(folder, lora={str(lora): 1.0}))).abs().max() <= 2
-
-
-def with_checker(folder: Path, target: Path) -> Path:
-    """The pipeline with a safety checker that takes every picture for unsafe."""
-    with quiet_libraries():
-        parts = StableDiffusionPipeline.from_pretrained(folder).components
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    clip = CLIPConfig(
-        text_config={**small, "vocab_size": len(tiny_tokenizer())},
-        vision_config={**small, "image_size": 32, "patch_size": 16}, projection_dim=16,
-    )  # fmt: skip
-    checker = StableDiffusionSafetyChecker(clip)
-    torch.nn.init.constant_(checker.concept_embeds_weights, -2.0)
-    size = {"height": 32, "width": 32}
-    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size)
-    parts |= {"safety_checker": checker, "feature_extractor": processor}
-    StableDiffusionPipeline(**parts, requires_safety_checker=True).save_pretrained(target)
-    return target
 
 
 def test_the_safety_checker_goes_by_an_explicit_key_alone(folder: Path, tmp_path: Path) -> None:
