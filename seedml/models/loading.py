@@ -35,6 +35,10 @@ _OURS = (
     "use_resolution_binning", "image", "mask_image", "masked_image_latents", "strength", "timesteps", "sigmas",
 )  # fmt: skip
 """Arguments of a pipeline's call that are given by other keys, or by what is made of seed and prompt."""
+_MODULES = {
+    "diffusers": "diffusers", "transformers": "transformers", "stable_diffusion": "diffusers.pipelines.stable_diffusion"
+}  # fmt: skip
+"""Library in a pipeline's index -> where its networks' classes are; safety checkers are in the last."""
 UNREAD = (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError, AttributeError)
 """What diffusers, transformers and safetensors raise of files that are not what they should be."""
 
@@ -86,7 +90,9 @@ def _loaded(auto: str, facts: ModelFacts, model: ModelConfig) -> Any:
     else:
         parts = {**_networks(facts, dtype, model.variant, skip=(*parts, *without)), **parts, **without}
         with _explained("model.path", facts.folder):
-            pipeline = loader.from_pretrained(facts.folder, dtype=dtype, local_files_only=True, **parts)
+            pipeline = loader.from_pretrained(
+                facts.folder, dtype=dtype, local_files_only=True, use_safetensors=True, **parts
+            )  # fmt: skip
     if getattr(pipeline, "watermark", None) is not None:
         pipeline.watermark = None
     return pipeline
@@ -96,7 +102,7 @@ def _networks(facts: ModelFacts, dtype: torch.dtype, variant: str | None, skip: 
     """Name -> network of everything in the folder that has weights."""
     wanted = {
         name: str(kind) for name, (library, kind) in components_of(facts.folder).items()
-        if library in ("diffusers", "transformers") and (facts.folder / name / "config.json").is_file()
+        if library in _MODULES and (facts.folder / name / "config.json").is_file()
         and name not in skip
     }  # fmt: skip
     if variant and not any(_has_variant(facts.folder / name, variant) for name in wanted):
@@ -119,14 +125,14 @@ def load_network(key: str, folder: Path, kind: str, dtype: torch.dtype, variant:
         UserError: weights are missing, damaged or of another shape.
 
     """
-    library = "diffusers" if hasattr(importlib.import_module("diffusers"), kind) else "transformers"
+    library = next((name for name, module in _MODULES.items() if hasattr(importlib.import_module(module), kind)), "")
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     if variant and _has_variant(folder, variant):
         options["variant"] = variant
     if library == "diffusers":
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None
     with _explained(key, folder):
-        network_class = getattr(importlib.import_module(library), kind)
+        network_class = getattr(importlib.import_module(_MODULES.get(library, "transformers")), kind)
         if kind == "AutoModel":  # does not report; the class that it names does
             network_class = getattr(importlib.import_module(library), network_class.load_config(folder)["_class_name"])
         network, report = network_class.from_pretrained(folder, output_loading_info=True, **options)

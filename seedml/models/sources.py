@@ -76,7 +76,7 @@ def find_single_file(model: ModelConfig) -> Path | None:
     path = Path(model.path).expanduser()
     if not path.is_file():
         raise UserError("model.path: no such file", given=model.path, remedy="correct the path")
-    return path.resolve()
+    return path.absolute()  # not where a link leads: files in the hub's cache lie there without their endings
 
 
 def _configuration(model: ModelConfig, *, download: bool) -> Path:
@@ -241,7 +241,7 @@ def _find(key: str, name: str, file: str | None, patterns: tuple[str, ...], *, d
     """A file or folder here, or on the hub: of a repository the ``file``, or all files of these patterns."""
     path = Path(name).expanduser()
     if path.exists():
-        return path.resolve()
+        return path.resolve() if path.is_dir() else path.absolute()  # as in find_single_file
     if _is_path(name) or name.count("/") < 1:
         raise UserError(
             f"{key}: no such file or folder", given=name, legal="a path, or a hub id owner/name@revision/inside",

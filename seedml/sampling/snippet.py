@@ -126,7 +126,7 @@ def _lora(path: str) -> tuple[str, str]:
     """Folder or hub id, and file in it."""
     here = Path(path).expanduser()
     if here.is_file():
-        return str(here.resolve().parent), here.name
+        return str(here.absolute().parent), here.name
     if here.is_dir() or path.count("/") == 1:
         return path.partition("@")[0], ""
     name = hub_name(path)

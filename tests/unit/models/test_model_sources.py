@@ -20,9 +20,10 @@ from tiny_models import tiny_sdxl, tiny_stable_diffusion
 from seedml.__main__ import main
 from seedml.config import ModelConfig, SamplerConfig, StudyConfig
 from seedml.errors import UserError
+from seedml.files import sha256_of
 from seedml.models.folder import local_model, model_identity
 from seedml.models.quiet import quiet_libraries
-from seedml.models.sources import hub_name
+from seedml.models.sources import find_single_file, hub_name
 from seedml.models.text_to_image import TextToImage, load_text_to_image
 from seedml.noise import initial_noise
 
@@ -128,6 +129,43 @@ def test_the_safety_checker_goes_by_an_explicit_key_alone(folder: Path, tmp_path
     checked = with_checker(folder, tmp_path / "checked")
     assert images(load(checked)).unique().tolist() == [0]
     assert torch.equal(images(load(checked, safety_checker=False)), images(load(folder)))
+
+
+def test_the_checker_is_loaded_as_all_networks_are(folder: Path, tmp_path: Path) -> None:
+    """Its files may be of the variant alone; a pickle in their place is not read."""
+    checked = with_checker(folder, tmp_path / "checked")
+    for path in sorted(checked.rglob("*.safetensors")):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    assert images(load(checked, variant="fp16")).unique().tolist() == [0]
+    (weights := checked / "safety_checker" / "model.fp16.safetensors").unlink()
+    torch.save({}, weights.with_name("pytorch_model.bin"))
+    with pytest.raises(UserError, match=r"weights in model\.path cannot be loaded.*safety_checker"):
+        load(checked, variant="fp16")
+    assert torch.equal(images(load(checked, variant="fp16", safety_checker=False)), images(load(folder)))
+
+
+def linked(path: Path, blobs: Path) -> Path:
+    """The file as it lies in the hub's cache: a link to one that is named after its hash."""
+    blobs.mkdir(exist_ok=True)
+    path.rename(blob := blobs / sha256_of(path))
+    path.symlink_to(blob)
+    return path
+
+
+def test_files_of_the_hub_s_cache_keep_their_names(
+    folder: Path, single_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = linked(Path(shutil.copy(single_file, tmp_path / "copy.safetensors")), tmp_path / "blobs")
+    lora = tiny_lora(sdxl := tiny_sdxl(tmp_path / "sdxl"), tmp_path / "lora")
+    wanted = images(load(sdxl, lora={str(lora): 1.0}))
+    linked(lora, tmp_path / "blobs")
+    model = local_model(ModelConfig(path=str(copy), config=str(folder)))
+    assert torch.equal(images(load(model.path, config=model.config)), images(load(folder)))
+    for given in (lora, lora.parent):
+        found = local_model(ModelConfig(path=str(sdxl), lora={str(given): 1.0})).lora
+        assert torch.equal(images(load(sdxl, lora=found)), wanted)
+    monkeypatch.chdir(tmp_path)
+    assert find_single_file(ModelConfig(path="copy.safetensors")) == copy
 
 
 def test_text_encoders_are_away_while_images_are_made(tmp_path: Path) -> None:
