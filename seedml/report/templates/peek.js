@@ -29,6 +29,7 @@
     hide();
     const card = cardOf(link);
     if (!card) return;
+    awaken(card);
     name(link);
     peeked = link;
     link.classList.add("peeked");

@@ -98,6 +98,7 @@
     heading.append(label, card ? link : "Seed " + seed, rows[place].querySelector(".verdict").cloneNode(true));
     row.append(heading);
     if (card) {
+      awaken(card);
       heading.append(card.querySelector(".note").cloneNode(true));
       [...card.querySelector(".strip").children].forEach((picture) => {
         const cell = document.createElement("td");

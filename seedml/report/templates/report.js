@@ -103,5 +103,25 @@ document.querySelectorAll("[data-copy]").forEach((button) => {
   [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean).forEach((part) => watch.observe(part));
 })();
 
+/* The cards of many seeds hold thousands of pictures, which would take half of the time that the page takes to open:
+   they are given their data when the browser has nothing else to do, or when one of them is wanted. */
+function awaken(card) {
+  card.querySelectorAll("img[data-src]").forEach((image) => {
+    image.src = image.dataset.src;
+    image.removeAttribute("data-src");
+  });
+}
+
+(function () {
+  const cards = [...document.querySelectorAll(".card")].filter((card) => card.querySelector("img[data-src]"));
+  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 30));
+  function some() {
+    cards.splice(0, 16).forEach(awaken);
+    if (cards.length) idle(some);
+  }
+  window.addEventListener("load", () => idle(some));
+  window.addEventListener("beforeprint", () => cards.splice(0).forEach(awaken));
+})();
+
 /* Settings are folded away on screen; paper cannot be unfolded. */
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
