@@ -3,6 +3,9 @@
 ``<run_dir>/tracking/<step>.jsonl``, and beside it ``<run_dir>/tracking/<step>/`` for pictures, tables and versions of
 files. A *session* is one run of a step: from ``start`` to ``finish``, or to a kill. Knows nothing of W&B, but each
 session names the W&B run that mirrors it, so that whoever sends the journal later finds the same run.
+
+A journal has one writer at a time. Processes that share a step without knowing of each other have one each: elements of
+a job array ``<step>.element-<number>.jsonl``, others that find the journal in use ``….<host>-<process>.jsonl``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import time
 import uuid
@@ -44,8 +48,10 @@ class Journal:
         about: project, entity, group and the like of the W&B run.
         made_with: tells versions, commit and device; asked when a session begins.
         secrets: strings that are struck out of everything.
+        element: of a job array, whose elements have a journal each.
 
     Attributes:
+        path: its file; settled when the session begins.
         session: how many sessions were before this one, once it has begun.
 
     """
@@ -58,12 +64,14 @@ class Journal:
         about: Mapping[str, object] | None = None,
         made_with: Callable[[], Mapping[str, object]] | None = None,
         secrets: Sequence[str] = (),
+        element: str | None = None,
     ) -> None:
         self._run_dir, self._settings, self._about, self._secrets = run_dir, settings, about or {}, secrets
         self._made_with = made_with
-        self.path = run_dir / "tracking" / f"{step}.jsonl"
-        self._media = run_dir / "tracking" / step
+        name = f"{step}.element-{safe_name(element)}" if element else step
+        self.path = run_dir / "tracking" / f"{name}.jsonl"
         self._stream: Any = None
+        self._lock: Any = None
         self._logged: dict[str, int] = {}
         self.session = 0
         self._cost: dict[str, float] = {}
@@ -75,14 +83,12 @@ class Journal:
 
     def write(self, event: str, **fields: object) -> None:
         """Append one event with the time (Unix seconds); the first one of a session is preceded by ``start``."""
-        if self._stream is None:
-            self._open()
+        self._begin()
         self._line({"time": time.time(), "event": event, **fields})
 
     def row(self, values: Mapping[str, Any]) -> None:
         """Append a row of numbers. One that a killed session logged already is marked ``again``, and not mirrored."""
-        if self._stream is None:
-            self._open()
+        self._begin()
         self.write("log", values=values, **({"again": True} if self._is_again(values) else {}))
 
     def keep_image(self, key: str, image: Path | str | np.ndarray[Any, Any]) -> Path:
@@ -108,6 +114,7 @@ class Journal:
 
         A hard link costs nothing. A large file on a file system without them stays where it is.
         """
+        self._begin()
         digest = sha256_of(path)
         target = self._media / f"{safe_name(path.stem)}-{digest[:12]}{path.suffix}"
         if target.exists():
@@ -143,10 +150,24 @@ class Journal:
             sums = {key: value + self._cost.get(key, 0.0) for key, value in (cost or {}).items()}
             self._line({"time": time.time(), "event": "finish", "failed": failed, "cost": sums})
             self._stream.close()
+            self._lock.close()
             self._stream = None
 
+    @property
+    def _media(self) -> Path:
+        return self.path.with_suffix("")
+
+    def _begin(self) -> None:
+        """Begin the session, if it has not begun."""
+        if self._stream is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _writers_lock(self.path)
+            if self._lock is None:
+                self.path = self.path.with_suffix(f".{safe_name(platform.node())}-{os.getpid()}.jsonl")
+                self._lock = _writers_lock(self.path)
+            self._open()
+
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         before = read_journal(self.path) if self.path.exists() else []
         torn = self.path.exists() and self.path.stat().st_size and self.path.read_bytes()[-1:] != b"\n"
         self._stream = self.path.open("a", encoding="utf-8", buffering=1)
@@ -177,9 +198,28 @@ class Journal:
         return again
 
     def _unused(self, key: str, suffix: str) -> Path:
+        self._begin()
         stem = safe_name(key)
         taken = len(list(self._media.glob(f"{stem}-*.{suffix}")))
         return self._media / f"{stem}-{taken:04d}.{suffix}"
+
+
+def _writers_lock(journal: Path) -> Any:
+    """A file that is locked while this process writes the journal; ``None`` where another process has it.
+
+    Not the journal itself: whoever closes a file after reading it gives up all locks of its process on it.
+    """
+    lock = journal.with_name(f".{journal.stem}.writer").open("w")
+    try:
+        import fcntl
+
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX leaves open which of them
+        lock.close()
+        return None
+    except (ImportError, OSError):  # Windows, or a file system without locks
+        pass
+    return lock
 
 
 def read_journal(path: Path) -> list[Event]:

@@ -124,27 +124,26 @@ class Mirror:
     """One step's W&B run. It never raises: a fault ends the mirroring with one line, not the step.
 
     Args:
-        journal: the journal's file.
         run_dir: everything wandb writes goes to its ``wandb`` folder.
         mode: ``online`` or ``offline``.
         patience: how long to wait, in all.
 
     """
 
-    def __init__(self, journal: Path, run_dir: Path, mode: Mode, patience: Patience) -> None:
-        self._journal, self._folder, self._patience = journal.resolve(), run_dir.resolve(), patience
+    def __init__(self, run_dir: Path, mode: Mode, patience: Patience) -> None:
+        self._folder, self._patience = run_dir.resolve(), patience
         self._shown = run_dir
         self._mode: Mode = "offline" if patience.away else mode
         self._asked = self._mode
         self._process: MirrorProcess | None = None
         self._waited = 0.0
 
-    def start(self, session: int) -> None:
-        """Begin, once there is something to send of that session."""
+    def start(self, journal: Path, session: int) -> None:
+        """Begin, once there is something to send of that session of a journal."""
         if self._process is None:
-            job = {"run_dir": str(self._folder), "journal": str(self._journal), "mode": self._mode, "about": {},
+            job = {"run_dir": str(self._folder), "journal": str(journal.resolve()), "mode": self._mode, "about": {},
                    "watched": os.getpid(), "session": session}  # fmt: skip
-            self._process = MirrorProcess(job, self._folder / "wandb" / f"{self._journal.stem}.log")
+            self._process = MirrorProcess(job, self._folder / "wandb" / f"{journal.stem}.log")
 
     @property
     def mode(self) -> Mode:

@@ -152,7 +152,7 @@ class Tracker:
 
     def _mirrored(self) -> None:
         if self._mirror is not None and self._journal is not None:
-            self._mirror.start(self._journal.session)
+            self._mirror.start(self._journal.path, self._journal.session)
 
 
 class NullTracker(Tracker):
@@ -188,9 +188,10 @@ def open_tracker(
         return
     meter = Meter()
     said = without_secrets(resolved(config) if settings is None else settings, os.environ)
-    journal = Journal(run_dir, step, said, _about(config, step), made_with, secrets_in(os.environ))
+    element = os.environ.get("SLURM_ARRAY_TASK_ID")
+    journal = Journal(run_dir, step, said, _about(config, step), made_with, secrets_in(os.environ), element)
     mode = chosen_mode(config.tracking.mode)
-    mirror = None if mode == "disabled" else Mirror(journal.path, run_dir, mode, patience or Patience())
+    mirror = None if mode == "disabled" else Mirror(run_dir, mode, patience or Patience())
     failed = True
     try:
         yield Tracker(journal, mirror, config.name)
