@@ -114,6 +114,9 @@ def test_it_is_small_and_opens_at_once(browser: Any, report: Path, pictures: dic
     page.goto(report.as_uri())
     metrics = {entry["name"]: entry["value"] for entry in session.send("Performance.getMetrics")["metrics"]}
     assert metrics["TaskDuration"] < MOST_SECONDS
+    page.wait_for_selector("img[data-src]", state="detached")  # pictures follow when the page has opened
+    page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
+    assert page.evaluate("document.images.length") > SEEDS
     page.close()
 
 
