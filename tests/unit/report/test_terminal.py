@@ -61,7 +61,7 @@ def test_a_terminal_gets_every_headline_number_in_a_row_of_its_own(config: Study
 
 def test_colours_have_marks_beside_them(config: StudyConfig) -> None:
     lines = plain(said(config, terminal=True)).splitlines()
-    marks = {number.title: {"good": "✓", "unclear": "?", "bad": "!"}.get(number.tone) for number in
+    marks = {number.title: {"good": "✓", "expected": "✓", "unclear": "?", "bad": "!"}.get(number.tone) for number in
              headlines(collect(config))}  # fmt: skip
     assert marks["Is there a seed effect?"] == "✓"
     for title, mark in marks.items():
