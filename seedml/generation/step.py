@@ -287,6 +287,15 @@ def _make(
 
 
 def _batch_too_large(config: StudyConfig) -> UserError:
+    from seedml.generation.largest_batch import was_found
+
+    if was_found(config):
+        return UserError(
+            f"a batch of {config.sampler.batch_size} images, which sampler.batch_size=0 had found to fit, does not fit "
+            "into the memory of the accelerator now",
+            remedy="end what else uses that memory and go on, or choose another name=… with a smaller "
+            "sampler.batch_size or sampler.decode=sliced",
+        )
     return UserError(
         f"a batch of {config.sampler.batch_size} images does not fit into the memory of the accelerator",
         remedy="set sampler.batch_size=0 (the largest that fits is found) or a smaller one, or sampler.decode=sliced; "

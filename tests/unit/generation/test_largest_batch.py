@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from seedml.models.loading import set_decoding
 from seedml.models.text_to_image import TextToImage, load_text_to_image
 from seedml.noise import initial_noise
 from seedml.shards.dataset import complete_dataset
+from seedml.shards.process import this_process
 from seedml.tracking import NullTracker
 
 pytestmark = [
@@ -131,6 +135,125 @@ def test_the_first_to_find_it_decides(folder: Path, tmp_path: Path, monkeypatch:
     fix_batch_size(config)
     assert (config.sampler.batch_size, config.sampler.decode) == (3, "sliced")
     assert not list(config.run_dir.glob(".*"))
+
+
+def on_accelerator(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> list[StudyConfig]:
+    """Let searches find these sizes, one after another; returns for what they were made."""
+    searches: list[StudyConfig] = []
+
+    def find(config: StudyConfig, device: torch.device) -> tuple[int, str | None]:
+        searches.append(config)
+        return sizes[len(searches) - 1], None
+
+    monkeypatch.setattr(largest_batch, "_device", lambda config: torch.device("meta"))
+    monkeypatch.setattr(largest_batch, "_find", find)
+    return searches
+
+
+def fixed(config: StudyConfig) -> tuple[int, str | None]:
+    fix_batch_size(config)
+    return config.sampler.batch_size, config.sampler.decode
+
+
+def test_it_is_searched_again_for_anything_that_takes_other_memory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[dict[str, Any]] = [{"guidance_scale": 3.0}, {"dtype": "bfloat16"}, {"decode": "sliced"}]
+    searches = on_accelerator(monkeypatch, *range(8, 16))
+    assert [fixed(open_study(tmp_path, folder))[0] for _ in range(2)] == [8, 8]
+    for number, change in enumerate(changes):
+        config = open_study(tmp_path, folder)
+        config.sampler = replace(config.sampler, **change)
+        assert fixed(config)[0] == 9 + number
+    config = open_study(tmp_path, folder)
+    config.model.height = 64
+    assert fixed(config)[0] == 12
+    other = tiny_stable_diffusion(tmp_path / "other", seed=1)
+    assert fixed(open_study(tmp_path, other))[0] == 13
+    assert len(searches) == 6
+
+
+def test_a_decoding_that_is_asked_for_stays(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_accelerator(monkeypatch, 8)
+    for _ in range(2):
+        config = open_study(tmp_path, folder)
+        config.sampler.decode = "whole"
+        assert fixed(config) == (8, "whole")
+
+
+def claimed_by(owner: str, config: StudyConfig) -> Path:
+    claim = config.run_dir / ".claims" / f"{FILE}.1"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(owner)
+    return claim
+
+
+def test_the_others_wait_for_the_one_that_searches(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = on_accelerator(monkeypatch, 8, 9)
+    first = open_study(tmp_path / "first", folder)
+    assert fixed(first)[0] == 8
+    config = open_study(tmp_path / "second", folder)
+    claim = claimed_by(this_process(), config)  # which lives
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:  # now the other one has found it
+            shutil.copy(first.run_dir / FILE, config.run_dir / FILE)
+            claim.unlink()
+
+    monkeypatch.setattr(largest_batch.time, "sleep", sleep)
+    assert fixed(config)[0] == 8
+    assert (len(looks), len(searches)) == (3, 1)
+
+
+def test_a_search_that_was_killed_is_made_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = on_accelerator(monkeypatch, 8)
+    config = open_study(tmp_path, folder)
+    place, pid, started = this_process().split(".")
+    claimed_by(f"{place}.{pid}.{int(started) + 1}", config)  # a process of that number that is no more
+    assert fixed(config)[0] == 8
+    assert len(searches) == 1
+    assert not list(config.run_dir.glob(".*"))
+
+
+def test_the_first_of_several_processes_has_a_start(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_accelerator(monkeypatch, 8)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    looks: list[float] = []
+    monkeypatch.setattr(largest_batch.time, "sleep", looks.append)
+    assert fixed(open_study(tmp_path, folder))[0] == 8
+    assert sum(looks) == largest_batch.START_SECONDS
+
+
+def test_without_hard_links_it_is_kept_too(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(largest_batch.os, "link", link)
+    on_accelerator(monkeypatch, 8)
+    assert [fixed(open_study(tmp_path, folder))[0] for _ in range(2)] == [8, 8]
+    largest_batch._write_first(path := tmp_path / "kept.json", {"batch_size": 1})
+    largest_batch._write_first(path, {"batch_size": 2})
+    assert json.loads(path.read_text()) == {"batch_size": 1}
+    assert [one.name for one in tmp_path.glob("*kept*")] == ["kept.json"]
+
+
+def test_memory_that_has_become_too_small_is_not_answered_by_a_search(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sample(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    on_accelerator(monkeypatch, 8)
+    monkeypatch.setattr(TextToImage, "sample", sample)
+    with pytest.raises(UserError, match=r"batch of 8 images, which sampler\.batch_size=0 had found.*remedy: end what"):
+        generate(open_study(tmp_path, folder), NullTracker())
 
 
 def test_a_batch_that_does_not_fit_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
