@@ -64,7 +64,7 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
     """
     wanted = _wanted(config)
     dataset, tiles = complete_dataset(config)
-    settings = {
+    settings: dict[str, object] = {
         "dataset": dataset.fingerprint,
         "features": _name_of(wanted.network),
         "attributes": wanted.versions_of_attributes,
@@ -75,7 +75,10 @@ def measure(config: StudyConfig, tracker: Tracker) -> None:
     inputs = {tile.name: marker.sha256 for tile, marker in markers.items()}
     done = step_settings(config.run_dir, STEP)
     kept = step_is_done(config.run_dir, STEP, _as_far_as_done(settings, done)) and _all_there(config, inputs)
-    todo = wanted.without(done, measured_columns(config.run_dir)) if kept and done is not None else wanted
+    todo = wanted
+    if kept and done is not None:
+        settings["reference"] = done["reference"]
+        todo = wanted.without(done, measured_columns(config.run_dir))
     if kept and not todo.attributes and not todo.vectors:
         return
     started = time.monotonic()
@@ -156,11 +159,17 @@ def _as_far_as_done(settings: Mapping[str, Any], done: Mapping[str, Any] | None)
     """Settings as they would be if what was added or has another version since were still as it was."""
     if done is None:
         return dict(settings)
-    changed = dict(settings)
+    changed = {**settings, "reference": _reference_as_done(settings["reference"], done.get("reference"))}
     for part in ("attributes", "vectors"):
         old = done.get(part, {})
         changed[part] = {name: old[name] for name in settings[part] if name in old}
     return changed if "vectors" in done else {name: value for name, value in changed.items() if name != "vectors"}
+
+
+def _reference_as_done(wanted: Mapping[str, Any], done: object) -> Mapping[str, Any]:
+    """The entry of a done step where it is the same reference: a folder was once recorded without its listing."""
+    unlisted = {"path": wanted.get("path"), "sha256": ""}
+    return unlisted if done == unlisted and wanted.keys() == unlisted.keys() else wanted
 
 
 def _all_there(config: StudyConfig, inputs: Mapping[str, str]) -> bool:

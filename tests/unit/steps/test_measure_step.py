@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from seedml.captions import parse_caption
 from seedml.config import StudyConfig
 from seedml.errors import UserError
 from seedml.features import load_network
-from seedml.files import sha256_of
+from seedml.files import finish_step, sha256_of, step_settings
 from seedml.measurement import load_measurements, measure
 from seedml.measurement.parts import Rows
 from seedml.measurement.reference import SCENES_SEED
@@ -227,6 +228,35 @@ class TestReferenceFromAPath:
         expected = [random_parser().read(torch.from_numpy(p).permute(2, 0, 1)[None]).features[0] for p in pictures]
         found = load_measurements(portraits.run_dir).reference.features
         np.testing.assert_allclose(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
+
+    def test_a_folder_without_a_listing_in_an_older_run_stays_the_reference(
+        self, portraits: StudyConfig, tmp_path: Path
+    ) -> None:
+        from PIL import Image
+
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for k in range(3):
+            Image.new("RGB", (24, 24), (80 * k, 0, 0)).save(folder / f"{k}.png")
+        portraits.reference.path = str(folder)
+        portraits.measure.attributes = ["border"]
+        measure(portraits, NullTracker())
+        files = {name: (portraits.run_dir / name).read_bytes() for name in FILES}
+        unlisted = {"path": str(folder), "sha256": ""}
+        done = step_settings(portraits.run_dir, "measure") or {}
+        finish_step(portraits.run_dir, "measure", done | {"reference": unlisted})
+        measure(portraits, NullTracker())
+        assert {name: (portraits.run_dir / name).read_bytes() for name in FILES} == files
+        portraits.measure.attributes = ["border", "brightness"]
+        measure(portraits, NullTracker())
+        done = step_settings(portraits.run_dir, "measure") or {}
+        assert done["reference"] == unlisted  # nobody knows what was in the folder when its features were taken
+        assert dict(done["attributes"]).keys() == {"border", "brightness"}  # type: ignore[call-overload]
+        folder.rename(tmp_path / "moved")
+        for other in ({"path": str(tmp_path / "moved")}, {"path": str(tmp_path / "moved"), "limit": 2}):
+            changed = replace(portraits, reference=replace(portraits.reference, **other))
+            with pytest.raises(UserError, match=r"made with other settings: reference\."):
+                measure(changed, NullTracker())
 
 
 def test_missing_measurements_name_the_step(tmp_path: Path) -> None:
