@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from seedml.shards.commit import pending_path
 from seedml.shards.format import FAILED, FORMAT_VERSION, Marker
 from seedml.shards.mirror import mirror_of
 from seedml.shards.reader import read_marker
-from seedml.tracking import without_secrets
+from seedml.tracking import is_struck, without_secrets
 
 if TYPE_CHECKING:
     from seedml.config import StudyConfig
@@ -42,11 +42,13 @@ class ShardDataset:
     """What the model said of itself: latent shape, scheduler, steps … as they were used."""
     prompts: Mapping[int, Prompt]
     """prompt_id -> prompt: the split table."""
+    recorded: str = ""
+    """The fingerprint as ``dataset.json`` has it, where secrets were struck out of the settings there."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the settings; every marker carries it."""
-        return fingerprint(self.settings)
+        """Hash of the settings as they were before secrets were struck out of them; every marker carries it."""
+        return self.recorded or fingerprint(self.settings)
 
     @property
     def image_format(self) -> str:
@@ -92,7 +94,7 @@ class ShardDataset:
         return sorted(Cell(row["seed"], row["prompt_id"]) for row in table.to_pylist() if row["status"] == FAILED)
 
     def guard(self, settings: Mapping[str, Any], *, only: Sequence[str] | None = None) -> None:
-        """Refuse to go on with other settings than these images were made with.
+        """Refuse to go on with other settings than these images were made with. Another secret is no other setting.
 
         Args:
             settings: today's.
@@ -103,7 +105,10 @@ class ShardDataset:
 
         """
         keys = self.settings.keys() | settings.keys() if only is None else set(only)
-        old, new = ({key: _whole(side).get(key) for key in keys} for side in (self.settings, _plain(settings)))
+        if self.fingerprint == fingerprint(self._otherwise(_plain(settings), keys)):
+            return
+        struck = (without_secrets(side, os.environ) for side in (self.settings, _plain(settings)))
+        old, new = ({key: _whole(side).get(key) for key in keys} for side in struck)
         differing = differing_keys(old, new)
         if differing:
             raise UserError(
@@ -112,14 +117,19 @@ class ShardDataset:
                 remedy=f"choose another name=…, put the old settings back, or delete {self.folder}",
             )  # fmt: skip
 
+    def _otherwise(self, settings: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+        """The settings of these images, but those of these keys as given."""
+        own = {key: value for key, value in self.settings.items() if key not in keys}
+        return own | {key: value for key, value in settings.items() if key in keys}
+
     def save(self, config: StudyConfig) -> None:
-        """Write ``dataset.json``. It names no place, so that a folder can be moved and two can be compared."""
+        """Write ``dataset.json``. It names no place, so that a folder can be moved and two are compared; no secret."""
         said = without_secrets(resolved(config), os.environ)
         configuration = {key: value for key, value in said.items() if key not in _ELSEWHERE}
         configuration["shards"] = {k: v for k, v in configuration["shards"].items() if k not in ("root", "url")}
         content = {
-            "format": FORMAT_VERSION, "name": config.name, "fingerprint": self.fingerprint, "settings": self.settings,
-            "model": self.model, "config": configuration,
+            "format": FORMAT_VERSION, "name": config.name, "fingerprint": self.fingerprint,
+            "settings": without_secrets(self.settings, os.environ), "model": self.model, "config": configuration,
             "splits": [prompt._asdict() for prompt in self.prompts.values()],
             "versions": {name: version(name) for name in _LIBRARIES},
         }  # fmt: skip
@@ -155,7 +165,8 @@ def _brief(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """All that determines the bytes and follows from the configuration and, if it is here, from the model's index.
 
-    What only a machine with the model can say (``weights``, ``trainer``) is added by whoever generates.
+    What only a machine with the model can say (``weights``, ``trainer``) is added by whoever generates. Secrets are in
+    it: what is one depends on the machine, the fingerprint must not. Whoever writes it down strikes them out.
     """
     model, sampler = config.model, config.sampler
     tile_seeds, tile_prompts = grid.tile_shape(config.shards)
@@ -176,7 +187,7 @@ def study_settings(config: StudyConfig, grid: Grid, prompts: Sequence[Prompt]) -
         "noise": resolved(config)["noise"],
         "shards": {"format": config.shards.format, "tile_seeds": tile_seeds, "tile_prompts": tile_prompts},
     }  # fmt: skip
-    return without_secrets(_plain(settings), os.environ)
+    return _plain(settings)
 
 
 def _set(**values: Any) -> dict[str, Any]:
@@ -220,7 +231,9 @@ def open_dataset(folder: Path) -> ShardDataset:
     content: Any = read_json(path)
     try:
         prompts = {row["prompt_id"]: Prompt(row["prompt_id"], row["text"], row["split"]) for row in content["splits"]}
-        return ShardDataset(folder, content["settings"], content["model"], prompts)
+        settings = content["settings"]
+        recorded = str(content["fingerprint"]) if is_struck(settings) else ""
+        return ShardDataset(folder, settings, content["model"], prompts, recorded)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not as seedml writes it ({error!r})", remedy=f"delete {folder}") from error
 

@@ -18,12 +18,12 @@ A step gets a :class:`Tracker` and calls it without asking whether anything list
 
 from seedml.tracking.journal import Journal, history, plain, read_journal
 from seedml.tracking.mirror import Patience
-from seedml.tracking.secrecy import without_secrets
+from seedml.tracking.secrecy import is_struck, without_secrets
 from seedml.tracking.server import Mode
 from seedml.tracking.server import chosen_mode as _mode
 from seedml.tracking.tracker import NullTracker, Tracker, is_rank_zero, open_tracker
 
 __all__ = [
-    "Journal", "Mode", "NullTracker", "Patience", "Tracker", "_mode", "history", "is_rank_zero", "open_tracker",
-    "plain", "read_journal", "without_secrets",
+    "Journal", "Mode", "NullTracker", "Patience", "Tracker", "_mode", "history", "is_rank_zero", "is_struck",
+    "open_tracker", "plain", "read_journal", "without_secrets",
 ]  # fmt: skip

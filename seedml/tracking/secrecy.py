@@ -64,6 +64,15 @@ def strike(value: Any, secrets: Sequence[str]) -> Any:
     return value
 
 
+def is_struck(value: Any) -> bool:
+    """Whether something was struck out of ``value``, a tree of plain types."""
+    if isinstance(value, Mapping):
+        return any(is_struck(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(is_struck(item) for item in value)
+    return isinstance(value, str) and _STRUCK in value
+
+
 def _without_account(found: re.Match[str]) -> str:
     user = found["user"]
     return f"{user}:{_STRUCK}" if found["colon"] and len(user) < _LONGEST_USER else _STRUCK
