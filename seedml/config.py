@@ -488,9 +488,9 @@ class ApplyConfig:
     """Model that fills masks, such as an inpainting checkpoint: a name in ``configs/models/`` (which brings its own
     revision, variant, size, steps and guidance), a folder or a hub id; null = the study's own."""
     inpaint_revision: str | None = None
-    """Its hub revision."""
+    """Its hub revision; null = the name's own, or the newest."""
     inpaint_variant: str | None = None
-    """Its weight file variant, such as fp16."""
+    """Its weight file variant, such as fp16; null = the name's own, or none."""
     inpaint_steps: int | None = None
     """Its sampling steps; null = the study's, or 50 with ``inpaint_model``."""
     inpaint_guidance: float | None = None

@@ -39,10 +39,11 @@ def inpainting_config(config: StudyConfig) -> StudyConfig:
     wanted, sampler, model = config.apply, config.sampler, config.model
     if wanted.inpaint_model is not None:
         sampler = replace(sampler, steps=None, guidance_scale=None, scheduler=None)
-        model = named_model(wanted.inpaint_model) or ModelConfig(
-            path=wanted.inpaint_model, revision=wanted.inpaint_revision, variant=wanted.inpaint_variant,
-            dtype=config.model.dtype, safety_checker=False,  # what it would blacken looks like a filled mask
-        )  # fmt: skip
+        named = named_model(wanted.inpaint_model)
+        # a checker stays only where the model's own file keeps it: what it blackens would look like a filled mask
+        model = named or ModelConfig(path=wanted.inpaint_model, dtype=config.model.dtype, safety_checker=False)
+        revision, variant = wanted.inpaint_revision, wanted.inpaint_variant
+        model = replace(model, revision=revision or model.revision, variant=variant or model.variant)
     steps = sampler.steps if wanted.inpaint_steps is None else wanted.inpaint_steps
     guidance = sampler.guidance_scale if wanted.inpaint_guidance is None else wanted.inpaint_guidance
     return replace(config, model=model, sampler=replace(sampler, steps=steps, guidance_scale=guidance))

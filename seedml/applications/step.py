@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from seedml.applications.noise_swap import Followed, Swap
 from seedml.applications.sheets import Pixels, contact_sheet, write_sheet
 from seedml.applications.studio import Picture, Studio, Trial, as_pixels
 from seedml.applications.unseen import unseen_prompts
-from seedml.config import resolved
+from seedml.config import named_model, resolved
 from seedml.errors import UserError
 from seedml.features import load_network
 from seedml.files import atomic_write_json, fingerprint, finish_step, read_json, sha256_of, step_is_done
@@ -302,7 +302,17 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 def _settings(config: StudyConfig, dataset: ShardDataset, name: str) -> dict[str, Any]:
     whole = resolved(config)
     own = {key: whole["apply"][key] for key in _KEYS[name]}
-    return {"apply": own, "statistics": whole["statistics"], "dataset": dataset.fingerprint}
+    settings = {"apply": own, "statistics": whole["statistics"], "dataset": dataset.fingerprint}
+    return settings | (_named_inpainter(config) if name == "inpainting" else {})
+
+
+def _named_inpainter(config: StudyConfig) -> dict[str, Any]:
+    """What a name of ``configs/models/`` stands for: its file may change. Nothing where it is no name."""
+    from seedml.applications.inpainting import inpainting_config
+
+    name = config.apply.inpaint_model
+    named = name is not None and named_model(name) is not None
+    return {"inpaint_model": asdict(inpainting_config(config).model)} if named else {}
 
 
 def _done(config: StudyConfig, name: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
