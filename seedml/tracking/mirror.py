@@ -203,7 +203,10 @@ class Mirror:
             return
         self._patience.told = True
         sync = f", or wandb sync {opened['folder']}" if process.finished and opened["mode"] == "offline" else ""
-        what = f"W&B: {why}; the study goes on" if why else "W&B run kept offline"
+        goes_on = (
+            "the run is kept offline, the study goes on" if opened.get("mode") == "offline" else "the study goes on"
+        )
+        what = f"W&B: {why}; {goes_on}" if why else "W&B run kept offline"
         print(f"{what}; to send it: {self.sync_hint or f'seedml track {self._shown}'}{sync}", file=sys.stderr)
 
 
