@@ -53,7 +53,9 @@ def test_an_unsupported_pipeline_is_refused(folder: Path, tmp_path: Path) -> Non
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     index = json.loads((other / "model_index.json").read_text()) | {"_class_name": "WuerstchenPipeline"}
     (other / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"WuerstchenPipeline.*legal: StableDiffusionPipeline, StableDiffusionXLPipeline"):
+    with pytest.raises(
+        UserError, match=r"WuerstchenPipeline.*legal: StableDiffusionPipeline, StableDiffusionXLPipeline"
+    ):
         model_facts(study(other))
 
 
