@@ -98,7 +98,7 @@ def is_offline() -> bool:
 def _downloaded(key: str, given: str, download: Download) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / download.file
     if path.is_file():
-        return path
+        return _as_published(key, path, download)
     remedy = f"download {download.url} elsewhere and give its path"
     if is_offline():
         raise UserError(f"{key}: HF_HUB_OFFLINE forbids the download, and it is not in {path.parent}", given=given,
@@ -109,6 +109,17 @@ def _downloaded(key: str, given: str, download: Download) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash differs; the file is not kept then
         raise UserError(f"{key}: {download.url} cannot be had ({_first_line(error)})", given=given,
                         remedy=remedy) from error  # fmt: skip
+    return path
+
+
+def _as_published(key: str, path: Path, download: Download) -> Path:
+    """A file that is there already: other programs write to torch.hub's folder too, and not all compare hashes."""
+    digest = sha256_of(path)
+    if not digest.startswith(download.sha256):
+        raise UserError(
+            f"{key}: the file in torch.hub's folder is not the published one", given=f"{path}, sha256 {digest[:16]}…",
+            legal=f"sha256 {download.sha256}…", remedy=f"delete it to have {download.url} downloaded again",
+        )  # fmt: skip
     return path
 
 

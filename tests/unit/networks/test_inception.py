@@ -15,9 +15,11 @@ from random_inception import write_random_inception
 from seedml.config import ReferenceConfig
 from seedml.errors import UserError
 from seedml.features import load_network
+from seedml.files import sha256_of
 from seedml.measurement.reference import make_reference
 from seedml.measurement.reference_files import ReferenceFeatures
 from seedml.models.bundled.scenes import draw, sample_scenes
+from seedml.networks.inception import DOWNLOADS
 from seedml.per_seed.frechet import Reference, frechet_distances_of_samples
 
 SIZES = ((128, 128), (96, 150), (299, 299), (330, 301))
@@ -171,11 +173,20 @@ def test_the_named_download_is_fetched_once_with_its_hash(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
+    published = DOWNLOADS["torch-fidelity"]
+    assert published.sha256 == "6726825d"
+    own = sha256_of(weights)[:8]
+    monkeypatch.setitem(DOWNLOADS, "torch-fidelity", published._replace(sha256=own))
     for _ in range(2):
         load_network("inception", "torch-fidelity")
     ((url, digest),) = asked
     assert url.endswith("weights-inception-2015-12-05-6726825d.pth")
-    assert digest == "6726825d"
+    assert digest == own
+    monkeypatch.setitem(DOWNLOADS, "torch-fidelity", published)
+    with pytest.raises(UserError, match=rf"not the published one.*{own}.*legal: sha256 6726825d….*remedy: delete it"):
+        load_network("inception", "torch-fidelity")
+    assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [published.file]
+    assert len(asked) == 1
 
 
 def _folder(folder: Path, first: int, count: int = 20) -> Path:
