@@ -23,6 +23,8 @@ _INPUTS = ("*.json", "*.txt", "*.model")
 _NEEDED = (*_INPUTS, _WEIGHTS)
 _JOINED = " + "
 _PROCESSORS = ("AutoImageProcessor", "AutoProcessor")
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""False, not left open: transformers would ask at the terminal whether to run a checkpoint's own code."""
 
 
 class Loaded(NamedTuple):
@@ -67,7 +69,7 @@ def load_transformer(
             inputs, other_version = load_inputs(key, others[0], processor)
             version = f"{version}+{other_version}"
         elif processor is not None:
-            inputs = _class(processor).from_pretrained(folder, local_files_only=True)
+            inputs = _class(processor).from_pretrained(folder, **_LOCAL)
     except UserError:
         raise
     except (OSError, ValueError, ImportError, KeyError) as error:
@@ -93,7 +95,7 @@ def load_inputs(key: str, name_or_path: str, kind: str = "AutoTokenizer") -> tup
     if not folder.is_dir():
         folder = _from_hub(key, name_or_path, _INPUTS)
     try:
-        inputs = _class(kind).from_pretrained(folder, local_files_only=True)
+        inputs = _class(kind).from_pretrained(folder, **_LOCAL)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{key}: no {kind.removeprefix('Auto').lower()} can be loaded ({_first_line(error)})", given=name_or_path,
@@ -105,7 +107,7 @@ def load_inputs(key: str, name_or_path: str, kind: str = "AutoTokenizer") -> tup
 
 def _load_model(key: str, folder: Path, classes: Sequence[str]) -> tuple[Any, list[str]]:
     """The model, and the names of weights that the checkpoint does not have."""
-    config = _class("AutoConfig").from_pretrained(folder, local_files_only=True)
+    config = _class("AutoConfig").from_pretrained(folder, **_LOCAL)
     able = [_class(name) for name in classes if _fits(_class(name), config)]
     if not able:
         raise UserError(
@@ -113,7 +115,7 @@ def _load_model(key: str, folder: Path, classes: Sequence[str]) -> tuple[Any, li
             legal=f"what transformers' {' or '.join(classes)} loads",
         )  # fmt: skip
     model, report = able[0].from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, dtype="float32", output_loading_info=True
+        folder, use_safetensors=True, dtype="float32", output_loading_info=True, **_LOCAL
     )
     return model, sorted(report["missing_keys"])
 

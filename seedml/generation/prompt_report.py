@@ -115,7 +115,7 @@ def _tokenizer(folder: Path, name: str) -> Any:
     loader: Any = getattr(transformers, str(entry[1]), transformers.AutoTokenizer)
     try:
         with quiet_libraries():
-            return loader.from_pretrained(folder / name, local_files_only=True)
+            return loader.from_pretrained(folder / name, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"the model's {name} cannot be loaded ({str(error).strip().splitlines()[0]})", given=str(folder / name),
