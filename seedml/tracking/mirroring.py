@@ -26,6 +26,8 @@ from seedml.tracking.wandb_run import FAULTS, WandbRun, base_url, open_run
 
 _PAUSE = 0.1
 """Seconds between two looks at the journal."""
+_AFTER_A_KILL = 30.0
+"""Seconds for the last uploads where the step was killed and nobody waits; what is left, ``seedml track`` sends."""
 _LAST_SESSION_SECONDS = 30.0
 """How long to wait for the process that still mirrors the session before, which may have been killed a moment ago."""
 
@@ -78,6 +80,8 @@ class _Mirroring:
             replay.take(reader.new_events())
         replay.take(reader.new_events())
         replay.conclude()
+        if self._watched is not None and self._seconds is None:
+            _end_after(_AFTER_A_KILL)
         run.finish(failed=replay.failed, seconds=self._seconds)
         if mode == "online":
             sent.note(target, run_id, run.place, run.url, replay.events)
@@ -111,6 +115,14 @@ class _Mirroring:
         own = starts[self._session]
         run_id = starts[0]["run"] if mode == "online" else own["run"]
         return open_run(own, self._root, mode, run_id, watched=self._watched)
+
+
+def _end_after(seconds: float) -> None:
+    """End this process then at the latest: wandb's own limit must be known when a run is opened."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _short(error: BaseException) -> str:

@@ -220,6 +220,22 @@ def test_a_killed_step_is_mirrored_to_its_last_row(server: Server, tmp_path: Pat
     assert run.exit_code == 1, "a killed run is no finished one"
 
 
+def test_a_killed_step_whose_server_is_away_leaves_no_process_behind(server: Server, tmp_path: Path) -> None:
+    process = start(tmp_path / "run", pauses=True)
+    paused(process)
+    wait_until(lambda: server.runs)
+    mirrors = children(process.pid)
+    assert mirrors
+    server.silent.set()
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(is_alive(pid) for pid in mirrors), 120)
+    server.silent.clear()
+    track(tmp_path / "run")
+    [run] = server.runs.values()
+    assert numbers(run) == history(tmp_path / "run" / "tracking" / "classify.jsonl")
+
+
 def test_a_resumed_step_goes_on_in_the_same_run(server: Server, tmp_path: Path) -> None:
     """It counts on from before the last row: those rows are not there twice, and steps never go backwards."""
     process = start(tmp_path / "run", rows=[0, 8], pauses=True)
@@ -325,6 +341,13 @@ def children(pid: int) -> list[int]:
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     own = [int(word) for word in found.stdout.split()]
     return own + [one for child in own for one in children(child)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_until(condition: Any, seconds: float = 60) -> Any:
