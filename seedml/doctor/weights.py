@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 _IN_A_WHEEL = "rapidocr"
 """A network that comes with its package: an extra."""
+_OF_NETWORKS = tuple(f"measure.networks.{name}" for name in ("location", "size", "depth"))
+"""After their `` + `` stand further networks; after that of others stands what inputs are made with."""
+_INPUTS = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json", "processor_config.json",
+    "preprocessor_config.json",
+)  # fmt: skip
+"""Files of a folder that transformers makes tokenizers and processors from."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -152,9 +159,22 @@ def look_at_networks(config: StudyConfig) -> Iterator[Finding]:
         **{f"apply.distances.{name}": value for name, value in config.apply.distances.items()},
     }
     for key, named in given.items():
-        for name in named_parts(named):
+        for number, name in enumerate(named_parts(named)):
+            inputs = number > 0 and key not in _OF_NETWORKS
             if name != _IN_A_WHEEL:
-                yield _network(key, name)
+                yield (_inputs(key, name) if inputs else None) or _network(key, name)
+
+
+def _inputs(key: str, given: str) -> Finding | None:
+    """A folder that a network's inputs are made with, which needs no weights; ``None`` where it is no folder here."""
+    path = Path(given).expanduser()
+    if not path.is_dir():
+        return None
+    files = [name for name in _INPUTS if (path / name).is_file()]
+    if files:
+        return Finding(key, OK, f"{path}: {', '.join(files)}")
+    return Finding(key, MISSING, f"{path} holds no tokenizer and no processor",
+                   "save them there with save_pretrained")  # fmt: skip
 
 
 def _network(key: str, given: str) -> Finding:

@@ -266,6 +266,22 @@ def test_networks_of_others(model: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert the_missing(findings) == [f"measure.networks.{name}" for name in subjects]
 
 
+def test_a_folder_with_a_tokenizer_alone_is_no_lack(model: Path, tmp_path: Path) -> None:
+    """Only where the network itself is the first part: a detector's second one needs weights."""
+    config = tiny_study(tmp_path, model)
+    weights, empty = tmp_path / "hps.pt", tmp_path / "empty"
+    torch.save({"a": torch.zeros(3)}, weights)
+    empty.mkdir()
+    for key, folder, state in (
+        ("agreement", model / "tokenizer", OK), ("agreement", empty, MISSING),
+        ("location", model / "tokenizer", MISSING),
+    ):  # fmt: skip
+        config.measure.networks = {key: f"{weights} + {folder}"}
+        first, second = of(examine(config), f"measure.networks.{key}")
+        assert (first.state, second.state) == (OK, state)
+        assert str(folder) in second.detail
+
+
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "smoke", "--json"]) == 0
     said: dict[str, Any] = json.loads(capsys.readouterr().out)
