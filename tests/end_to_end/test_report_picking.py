@@ -206,6 +206,13 @@ def marks(visit: Visit, chart: str = "#likeness-style") -> Any:
     return visit.page.locator(f"{chart} svg.chart a")
 
 
+def point_at(mark: Any) -> None:
+    """Scroll first, and hover when the page has said that it scrolled: scrolling hides the pictures, as it should."""
+    mark.scroll_into_view_if_needed()
+    mark.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    mark.hover()
+
+
 def shown_seed(visit: Visit) -> int:
     return int(visit.page.locator("#peek strong").inner_text().split()[1])
 
@@ -213,7 +220,7 @@ def shown_seed(visit: Visit) -> int:
 def test_a_mark_under_the_pointer_shows_its_seeds_pictures(visit: Visit) -> None:
     for chart in ("#likeness-style", "#fid", "#attribute-sky"):
         mark = marks(visit, chart).nth(3)
-        mark.locator(".mark, .cluster").hover()
+        point_at(mark.locator(".mark, .cluster"))
         seed = int(str(mark.get_attribute("href")).removeprefix("#seed-"))
         assert shown_seed(visit) == seed
         own = visit.page.locator(f"#seed-{seed} .strip img").evaluate_all("all => all.map(i => i.src)")
@@ -224,14 +231,14 @@ def test_a_mark_under_the_pointer_shows_its_seeds_pictures(visit: Visit) -> None
 
 
 def test_the_pictures_go_when_the_pointer_leaves(visit: Visit) -> None:
-    marks(visit).nth(0).locator(".cluster").hover()
+    point_at(marks(visit).nth(0).locator(".cluster"))
     assert visit.page.locator("#peek").is_visible()
     visit.page.mouse.move(5, 5)
     visit.page.wait_for_selector("#peek", state="hidden")
 
 
 def test_a_number_in_the_table_shows_its_seed(visit: Visit) -> None:
-    visit.page.locator('#seed-table a[href="#seed-7"]').hover()
+    point_at(visit.page.locator('#seed-table a[href="#seed-7"]'))
     assert shown_seed(visit) == 7
 
 
