@@ -37,7 +37,7 @@ STEPS = {
         "the whole job: generate, measure, summarize, classify, select, apply, report; what is done already stays",
         "the configuration",
         "shards/<name>/ and runs/<name>/, with runs/<name>/report.html at the end",
-        "seedml study quickstart seeds=0:16",
+        "seedml study quickstart name=mine seeds=0:16",
     ),
     "generate": _Step(
         "make the images of all seeds × prompts",
@@ -86,7 +86,7 @@ STEPS = {
         "print images, shards, disk and time that a study would take (as dry_run=true does)",
         "the configuration",
         "nothing",
-        "seedml plan quickstart seeds=0:1024",
+        "seedml plan quickstart name=larger seeds=0:1024",
     ),
     "verify": _Step(
         "compare every shard with its marker, table and plan, or every noise of a seed book with its hash;"
