@@ -57,6 +57,9 @@ for step in told.get("steps", ["classify"]):
 """
 
 
+pytestmark = pytest.mark.slow  # each test starts processes that import wandb
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     for name in [name for name in os.environ if name.startswith("WANDB")] + ["RANK", "LOCAL_RANK"]:

@@ -39,6 +39,7 @@ MODELS = Path(__file__).parents[2] / "configs" / "models"
 
 # diffusers' own, on numpy 2; Lightning's own, on newer torch
 pytestmark = [
+    pytest.mark.slow,  # a minute and more together
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
 ]
